@@ -1,0 +1,61 @@
+// The element types and devices a tensor can have.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+namespace concord {
+
+using index_t = std::int64_t;
+
+/// Tensors have at most this many axes.
+inline constexpr int kMaxRank = 6;
+
+/// f32 trains, f64 checks; i64 holds labels and indices, u8 images. Kernels exist for f32 and f64.
+enum class DType : std::uint8_t { f32, f64, i64, u8 };
+
+constexpr std::size_t size_of(DType t) {
+  switch (t) {
+    case DType::f32: return 4;
+    case DType::f64: return 8;
+    case DType::i64: return 8;
+    case DType::u8: return 1;
+  }
+  return 0;
+}
+
+constexpr std::string_view name(DType t) {
+  switch (t) {
+    case DType::f32: return "f32";
+    case DType::f64: return "f64";
+    case DType::i64: return "i64";
+    case DType::u8: return "u8";
+  }
+  return "?";
+}
+
+/// The DType of a C++ type: dtype_of<float> == DType::f32.
+template <class T> inline constexpr DType dtype_of = [] { static_assert(sizeof(T) == 0, "no such element type"); return DType::f32; }();
+template <> inline constexpr DType dtype_of<float> = DType::f32;
+template <> inline constexpr DType dtype_of<double> = DType::f64;
+template <> inline constexpr DType dtype_of<std::int64_t> = DType::i64;
+template <> inline constexpr DType dtype_of<std::uint8_t> = DType::u8;
+
+enum class DeviceType : std::uint8_t { cpu, cuda };
+
+struct Device {
+  DeviceType type = DeviceType::cpu;
+  int index = 0;
+  friend bool operator==(const Device&, const Device&) = default;
+};
+
+inline constexpr Device kCpu{};
+
+/// "cpu", "cuda:0".
+inline std::string name(Device d) {
+  return d.type == DeviceType::cpu ? "cpu" : "cuda:" + std::to_string(d.index);
+}
+
+}  // namespace concord
