@@ -233,6 +233,7 @@ void check_shape(std::string_view op, std::string_view argument, const Tensor& t
 
 void check_same_kind(std::string_view op, std::string_view name_a, const Tensor& a,
                      std::string_view name_b, const Tensor& b, Loc at) {
+  if (a.dtype() == b.dtype() && a.device() == b.device()) return;
   const std::vector<Error::Field> fields{{std::string(name_a), describe(a)}, {std::string(name_b), describe(b)}};
   if (a.dtype() != b.dtype()) {
     throw DTypeError(fmt::format("{}: {} is {}, {} is {}", op, name_a, name(a.dtype()), name_b, name(b.dtype())), fields, at);

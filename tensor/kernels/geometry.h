@@ -1,6 +1,7 @@
 // All shape arithmetic of the structural kernels, checked once, on the host. A kernel gets a geometry
-// that is known to be right and never checks again. Every `make` throws ShapeError with the op's
-// name, the shapes and what was expected.
+// that is known to be right and never checks again. Every `make` throws with the op's name, the
+// shapes and what was expected: ShapeError where shapes do not fit, ValueError for an option out of
+// its range, DTypeError and DeviceError where operands differ in kind.
 #pragma once
 
 #include <concord/tensor/tensor.h>
