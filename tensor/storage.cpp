@@ -54,7 +54,13 @@ void StoragePtr::release() {
 
 Allocator& Allocator::of(Device device) {
   if (device.type != DeviceType::cpu) throw DeviceError("device: " + name(device) + " is not in this build");
-  static Allocator* cpu = new Allocator(kCpu);
+  static Allocator* cpu = [] {
+    auto* allocator = new Allocator(kCpu);
+#ifdef CONCORD_POISON
+    allocator->poison(true);
+#endif
+    return allocator;
+  }();
   return *cpu;
 }
 
