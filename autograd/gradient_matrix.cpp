@@ -33,8 +33,8 @@ Tensor GradientMatrix::row(int task) const { return rows_[task].rows(0, columns_
 
 GradientMatrix::Place GradientMatrix::place(SliceId id) const {
   const Slice& s = store_->slice(id);
-  if (all_ || s.group == kShared) return {rows_, s.offset, stride_, false};
-  return {heads_, s.offset - columns_, 0, true};
+  if (all_ || s.group == kShared) return {&rows_, s.offset, stride_, false};
+  return {&heads_, s.offset - columns_, 0, true};
 }
 
 Tensor GradientMatrix::slice(SliceId id, int task) const {

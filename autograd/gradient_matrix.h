@@ -40,7 +40,7 @@ class GradientMatrix {
 
   /// Where a slice's gradient goes: T strided rows, or a head's single row (then `head` is true).
   struct Place {
-    Tensor tensor;   ///< holds the memory
+    const Tensor* tensor;  ///< holds the memory; lives as long as the matrix
     index_t offset;  ///< of row 0, in elements
     index_t stride;
     bool head;

@@ -59,7 +59,7 @@ struct SweepOptions {
 
 class Tape {
  public:
-  Tape() = default;
+  Tape();
   ~Tape();
   Tape(const Tape&) = delete;
   Tape& operator=(const Tape&) = delete;
@@ -121,6 +121,7 @@ class Tape {
   friend class Sweep;
   void* arena(std::size_t bytes, std::size_t alignment);
   int append(const Op& op, std::span<const Var> inputs, const Tensor& y);
+  void sweep(std::span<const Seed> seeds, const Var* per_sample, int rows, GradientMatrix* g, const SweepOptions& options);
 
   std::vector<Node> nodes_;
   std::vector<int> inputs_;
@@ -134,6 +135,7 @@ class Tape {
   std::vector<Tensor> arena_blocks_;  // kept across resets
   std::size_t arena_block_ = 0, arena_used_ = 0;
   std::unique_ptr<Sweep> sweep_;      // its scratch is reused from step to step
+  std::vector<Seed> seeds_;           // likewise
 };
 
 /// While it lives, what is recorded on `tape` (may be null) belongs to the module at `path`.

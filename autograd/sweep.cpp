@@ -1,0 +1,325 @@
+#include <concord/autograd/profile.h>
+#include <concord/autograd/sweep.h>
+#include <concord/tensor/kernels/kernels.h>
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <bit>
+#include <cstring>
+
+namespace concord {
+namespace {
+
+/// to = scale * from, or to += scale * from.
+template <class T> void write_row(T* to, const T* from, index_t n, double scale, bool add) {
+  const T s = static_cast<T>(scale);
+  if (add) {
+    for (index_t i = 0; i < n; ++i) to[i] += s * from[i];
+  } else if (scale == 1) {
+    std::copy_n(from, n, to);
+  } else {
+    for (index_t i = 0; i < n; ++i) to[i] = s * from[i];
+  }
+}
+
+void write_row(DType dtype, std::byte* to, const std::byte* from, index_t n, double scale, bool add) {
+  if (dtype == DType::f32) {
+    write_row(reinterpret_cast<float*>(to), reinterpret_cast<const float*>(from), n, scale, add);
+  } else {
+    write_row(reinterpret_cast<double*>(to), reinterpret_cast<const double*>(from), n, scale, add);
+  }
+}
+
+}  // namespace
+
+void Sweep::run(std::span<const Seed> seeds, const Var* diagonal, int rows, int first, int last, GradientMatrix* g,
+                const SweepOptions& options) {
+  g_ = g;
+  rows_ = rows;
+  first_ = first;
+  last_ = last;
+  words_ = (rows + 63) / 64;
+  prepare(seeds, diagonal, options);
+
+  if (diagonal) {
+    State& s = state_[diagonal->id()];
+    s.cotangent = Tensor::full(diagonal->shape(), 1, diagonal->dtype(), diagonal->value().device());
+    s.form = Form::diagonal;
+  }
+  for (const Seed& seed : seeds) {
+    if (seed.row < first || seed.row >= last) continue;
+    const Tensor cotangent = seed.cotangent.defined() ? seed.cotangent : Tensor::full({}, 1, seed.var.dtype());
+    allocate(seed.var.id());
+    add_row(seed.var.id(), seed.row, cotangent.raw(), seed.scale);
+  }
+  for (int id = static_cast<int>(state_.size()) - 1; id >= 0; --id) {
+    if (state_[id].list >= 0) visit(id, options);
+  }
+}
+
+void Sweep::prepare(std::span<const Seed> seeds, const Var* diagonal, const SweepOptions& options) {
+  const auto& nodes = tape_.nodes_;
+  lists_used_ = maps_used_ = 0;
+  state_.assign(nodes.size(), State{});
+  masks_.assign(nodes.size() * words_, 0);
+  written_.assign(nodes.size() * words_, 0);
+  for (std::size_t i = 0; i < options.wanted.size(); ++i) state_[options.wanted[i].id()].wanted = static_cast<int>(i);
+
+  const auto reach = [&](int id, int row) { masks_[id * words_ + row / 64] |= std::uint64_t{1} << (row % 64); };
+  if (diagonal) {
+    for (int r = first_; r < last_; ++r) reach(diagonal->id(), r);
+  }
+  for (const Seed& s : seeds) {
+    if (s.row >= first_ && s.row < last_) reach(s.var.id(), s.row);
+  }
+  for (int id = static_cast<int>(nodes.size()) - 1; id >= 0; --id) {
+    const std::uint64_t* mask = &masks_[id * words_];
+    if (std::all_of(mask, mask + words_, [](std::uint64_t w) { return w == 0; })) continue;
+    state_[id].list = list_of(mask);
+    if (options.stop_at_wanted && state_[id].wanted >= 0) continue;
+    for (const int input : tape_.inputs(nodes[id])) {
+      if (input < 0) continue;
+      for (int w = 0; w < words_; ++w) masks_[input * words_ + w] |= mask[w];
+    }
+  }
+}
+
+int Sweep::list_of(const std::uint64_t* mask) {
+  for (std::size_t i = 0; i < lists_used_; ++i) {
+    if (std::equal(mask, mask + words_, lists_[i].mask.begin())) return static_cast<int>(i);
+  }
+  if (lists_used_ == lists_.size()) lists_.emplace_back();
+  RowList& list = lists_[lists_used_];
+  list.mask.assign(mask, mask + words_);
+  list.rows.clear();
+  for (int w = 0; w < words_; ++w) {
+    for (std::uint64_t bits = mask[w]; bits; bits &= bits - 1) list.rows.push_back(64 * w + std::countr_zero(bits));
+  }
+  return static_cast<int>(lists_used_++);
+}
+
+const std::int32_t* Sweep::map(int from, int to) {
+  if (from == to) return nullptr;
+  for (std::size_t i = 0; i < maps_used_; ++i) {
+    if (maps_[i].from == from && maps_[i].to == to) return maps_[i].position.data();
+  }
+  if (maps_used_ == maps_.size()) maps_.emplace_back();
+  RowMap& m = maps_[maps_used_++];
+  m.from = from;
+  m.to = to;
+  m.position.clear();
+  const auto& target = lists_[to].rows;
+  for (const std::int32_t r : lists_[from].rows) {
+    m.position.push_back(static_cast<std::int32_t>(std::lower_bound(target.begin(), target.end(), r) - target.begin()));
+  }
+  return m.position.data();
+}
+
+bool Sweep::written(int id, int row) const {
+  if (parameter(id)) return g_->written(tape_.nodes_[id].parameter, row);
+  return written_[id * words_ + row / 64] >> (row % 64) & 1;
+}
+
+void Sweep::set_written(int id, int row) {
+  if (parameter(id)) g_->set_written(tape_.nodes_[id].parameter, row);
+  else written_[id * words_ + row / 64] |= std::uint64_t{1} << (row % 64);
+}
+
+void Sweep::allocate(int id) {
+  State& s = state_[id];
+  if (parameter(id)) {
+    const Slice& slice = g_->store().slice(tape_.nodes_[id].parameter);
+    const auto& rows = lists_[s.list].rows;
+    if (g_->place(tape_.nodes_[id].parameter).head && (rows.size() != 1 || rows[0] != slice.group)) {
+      const int other = rows[0] != slice.group ? rows[0] : rows[1];
+      throw UsageError(fmt::format("backward: the loss of task {} reaches '{}', which belongs to the head of task {}",
+                                   other, slice.name, slice.group));
+    }
+    return;
+  }
+  if (s.form == Form::none) {
+    const Tape::Node& n = tape_.nodes_[id];
+    const auto rows = static_cast<index_t>(lists_[s.list].rows.size());
+    s.cotangent = Tensor::empty({rows, n.shape.numel()}, n.dtype, n.device);
+    s.form = Form::dense;
+  }
+}
+
+std::byte* Sweep::row(int id, int row) {
+  const Tape::Node& n = tape_.nodes_[id];
+  const std::size_t size = size_of(n.dtype);
+  if (parameter(id)) {
+    const GradientMatrix::Place p = g_->place(n.parameter);
+    return p.tensor->raw() + static_cast<std::size_t>(p.offset + (p.head ? 0 : row) * p.stride) * size;
+  }
+  const auto& rows = lists_[state_[id].list].rows;
+  const auto position = std::lower_bound(rows.begin(), rows.end(), row) - rows.begin();
+  return state_[id].cotangent.raw() + static_cast<std::size_t>(position * n.shape.numel()) * size;
+}
+
+void Sweep::add_row(int id, int r, const std::byte* values, double scale) {
+  const Tape::Node& n = tape_.nodes_[id];
+  write_row(n.dtype, row(id, r), values, n.shape.numel(), scale, written(id, r));
+  set_written(id, r);
+}
+
+void Sweep::densify(int id) {
+  State& s = state_[id];
+  if (s.form != Form::diagonal) return;
+  const Tensor packed = std::exchange(s.cotangent, {});
+  s.form = Form::none;
+  allocate(id);
+  const Tape::Node& n = tape_.nodes_[id];
+  const std::size_t sample = static_cast<std::size_t>(n.shape.span(1, n.shape.rank())) * size_of(n.dtype);
+  s.cotangent.zero();
+  for (const std::int32_t r : lists_[s.list].rows) {
+    std::memcpy(row(id, r) + r * sample, packed.raw() + r * sample, sample);
+    set_written(id, r);
+  }
+}
+
+Sink::Place Sweep::place(int node, int k) {
+  const Tape::Node& n = tape_.nodes_[node];
+  const int target = tape_.inputs(n)[k];
+  if (target < 0) return {};
+  State& t = state_[target];
+  const Tape::Node& tn = tape_.nodes_[target];
+  const bool unwanted_leaf = !tn.call && !parameter(target) && t.wanted < 0;
+  if (t.list < 0 || unwanted_leaf) return {};
+
+  const int list = state_[node].list;
+  const auto& rows = lists_[list].rows;
+  const auto count = static_cast<std::int32_t>(rows.size());
+  const index_t numel = tn.shape.numel();
+
+  // The batch-diagonal form goes on as such to inputs that carry the batch.
+  if (state_[node].form == Form::diagonal && (n.op.samples >> k & 1)) {
+    if (!parameter(target) && t.form != Form::dense) {
+      const bool accumulate = t.form == Form::diagonal;
+      if (!accumulate) t.cotangent = Tensor::empty(tn.shape, tn.dtype, tn.device);
+      t.form = Form::diagonal;
+      return {&t.cotangent, 0, 0, nullptr, 1, accumulate};
+    }
+    pending_.push_back({target, list, Form::diagonal, Tensor::empty(tn.shape, tn.dtype, tn.device)});
+    return {&pending_.back().values, 0, 0, nullptr, 1, false};
+  }
+
+  densify(target);
+  allocate(target);
+  int already = 0;
+  for (const std::int32_t r : rows) already += written(target, r);
+  if (already != 0 && already != count) {  // some rows would be written, others added to
+    pending_.push_back({target, list, Form::dense, Tensor::empty({count, numel}, tn.dtype, tn.device)});
+    return {&pending_.back().values, 0, numel, nullptr, count, false};
+  }
+  for (const std::int32_t r : rows) set_written(target, r);
+  if (parameter(target)) {
+    const GradientMatrix::Place p = g_->place(tn.parameter);
+    if (p.head) return {p.tensor, p.offset, 0, nullptr, 1, already != 0};
+    return {p.tensor, p.offset, p.stride, rows.data(), count, already != 0};
+  }
+  return {&t.cotangent, 0, numel, map(list, t.list), count, already != 0};
+}
+
+void Sweep::settle() {
+  for (const Pending& p : pending_) {
+    const Tape::Node& n = tape_.nodes_[p.target];
+    const auto& rows = lists_[p.list].rows;
+    const std::size_t size = size_of(n.dtype);
+    if (p.form == Form::dense) {
+      const std::size_t bytes = static_cast<std::size_t>(n.shape.numel()) * size;
+      for (std::size_t i = 0; i < rows.size(); ++i) add_row(p.target, rows[i], p.values.raw() + i * bytes, 1);
+      continue;
+    }
+    const index_t sample = n.shape.span(1, n.shape.rank());
+    for (const std::int32_t r : rows) {
+      const std::size_t at = static_cast<std::size_t>(r * sample) * size;
+      std::byte* to = row(p.target, r);
+      if (!written(p.target, r)) std::memset(to, 0, static_cast<std::size_t>(n.shape.numel()) * size);
+      write_row(n.dtype, to + at, p.values.raw() + at, sample, 1, written(p.target, r));
+      set_written(p.target, r);
+    }
+  }
+  pending_.clear();
+}
+
+void Sweep::visit(int id, const SweepOptions& options) {
+  const Tape::Node& n = tape_.nodes_[id];
+  State& s = state_[id];
+  if (parameter(id)) {
+    allocate(id);  // checks that a head is reached by its own task only
+    if (s.wanted >= 0) collect(id, options);
+    if (options.on_complete && last_ == rows_) options.on_complete(n.parameter);
+    return;
+  }
+  if (!n.call && s.wanted < 0) return;
+  if (s.form != Form::diagonal) {
+    // Rows that no vector-Jacobian product wrote (its input does not influence the loss) are zero.
+    allocate(id);
+    for (const std::int32_t r : lists_[s.list].rows) {
+      if (!written(id, r)) std::memset(row(id, r), 0, static_cast<std::size_t>(n.shape.numel()) * size_of(n.dtype));
+    }
+  }
+  if (s.wanted >= 0) collect(id, options);
+  if (n.call && !(s.wanted >= 0 && options.stop_at_wanted)) {
+    if (n.op.samples == 0) densify(id);
+    const bool diagonal = s.form == Form::diagonal;
+    const Cotangent gy(s.cotangent, n.shape.numel(), static_cast<int>(lists_[s.list].rows.size()), n.shape, diagonal, first_);
+    Sink sink(*this, id);
+    if (tape_.profile_) tape_.profile_->mark();
+    n.call(n.closure, gy, sink);
+    settle();
+    if (tape_.profile_) tape_.profile_->end(n.op.name, n.module, Profile::Phase::backward);
+    if (tape_.watch_) {
+      const auto inputs = tape_.inputs(n);
+      for (std::size_t k = 0; k < inputs.size(); ++k) check_finite(id, static_cast<int>(k), inputs[k]);
+    }
+  }
+  s.cotangent = Tensor();
+}
+
+void Sweep::collect(int id, const SweepOptions& options) {
+  const Tape::Node& n = tape_.nodes_[id];
+  State& s = state_[id];
+  const Tensor& out = (*options.gradients)[s.wanted];
+  const std::size_t bytes = static_cast<std::size_t>(n.shape.numel()) * size_of(n.dtype);
+  if (s.form == Form::diagonal) {
+    const std::size_t sample = bytes / std::max<index_t>(n.shape[0], 1);
+    for (const std::int32_t r : lists_[s.list].rows) {
+      std::memcpy(out.raw() + r * bytes + r * sample, s.cotangent.raw() + r * sample, sample);
+    }
+    return;
+  }
+  for (const std::int32_t r : lists_[s.list].rows) std::memcpy(out.raw() + r * bytes, row(id, r), bytes);
+}
+
+void Sweep::check_finite(int id, int k, int input) {
+  if (input < 0 || state_[input].list < 0) return;
+  const Tape::Node& n = tape_.nodes_[id];
+  const Tape::Node& t = tape_.nodes_[input];
+  index_t bad = 0, total = 0;
+  const auto count = [&](const std::byte* p, index_t size) {
+    kernels::on(Tensor::empty({0}, t.dtype, t.device), [&]<class T>(const kernels::Kernels<T>& kernels) {
+      index_t found = 0;
+      kernels.count_nonfinite(size, reinterpret_cast<const T*>(p), &found);
+      bad += found;
+      total += size;
+    });
+  };
+  if (parameter(input) || state_[input].form == Form::dense) {
+    for (const std::int32_t r : lists_[state_[id].list].rows) {
+      if (written(input, r)) count(row(input, r), t.shape.numel());
+    }
+  } else if (state_[input].form == Form::diagonal) {
+    count(state_[input].cotangent.raw(), t.shape.numel());
+  }
+  if (bad == 0) return;
+  NumericError error(fmt::format("{}: the gradient of input {} has {} of {} values that are not finite", n.op.name, k, bad, total),
+                     {{"output", fmt::format("{}{}", name(n.dtype), to_string(n.shape))},
+                      {"input", fmt::format("{}{}", name(t.dtype), to_string(t.shape))}});
+  if (n.module) error.in_module(*n.module, {});
+  throw error;
+}
+
+}  // namespace concord

@@ -1,0 +1,83 @@
+// Sweep: the backward pass over a tape, for all rows at once. Internal to autograd.
+//
+// Pass 1 walks down from the seeds and gives every node the set of rows (tasks) that reach it: heads
+// get their own task, the trunk all. Pass 2 walks down again; a node's cotangent rows are complete
+// when it is visited, its vector-Jacobian product hands them on, and they are freed at once.
+//
+// A parameter's rows lie in the GradientMatrix. Rows are never summed into zeros: the first writer of
+// a row writes, later ones add, so that T rows have the bits of T separate sweeps.
+#pragma once
+
+#include <concord/autograd/tape.h>
+
+#include <cstdint>
+#include <deque>
+#include <vector>
+
+namespace concord {
+
+class Sweep {
+ public:
+  explicit Sweep(Tape& tape) : tape_(tape) {}
+
+  /// Seeds with a row in [first, last); `diagonal`: per-sample losses, whose rows are their samples.
+  void run(std::span<const Seed> seeds, const Var* diagonal, int rows, int first, int last, GradientMatrix* g,
+           const SweepOptions& options);
+
+  Sink::Place place(int node, int k);
+
+ private:
+  enum class Form : std::uint8_t { none, dense, diagonal };
+
+  /// A set of rows in increasing order; most nodes share one of a few.
+  struct RowList {
+    std::vector<std::uint64_t> mask;
+    std::vector<std::int32_t> rows;
+  };
+  /// Place in list `to` of each row of list `from`.
+  struct RowMap {
+    int from = 0, to = 0;
+    std::vector<std::int32_t> position;
+  };
+  struct State {
+    Tensor cotangent;  // dense: [rows of the list, numel]; diagonal: the node's shape
+    Form form = Form::none;
+    int list = -1;     // -1: no row reaches this node
+    int wanted = -1;   // index into SweepOptions::wanted
+  };
+  /// Gradients that could not be written in place: added to the target after the op's vjp.
+  struct Pending {
+    int target;
+    int list;
+    Form form;
+    Tensor values;
+  };
+
+  bool parameter(int id) const { return g_ && tape_.nodes_[id].parameter >= 0; }
+  void prepare(std::span<const Seed> seeds, const Var* diagonal, const SweepOptions& options);
+  int list_of(const std::uint64_t* mask);
+  const std::int32_t* map(int from, int to);
+  bool written(int id, int row) const;
+  void set_written(int id, int row);
+  /// Row `row` of a node's or parameter's gradient, in bytes.
+  std::byte* row(int id, int row);
+  void add_row(int id, int row, const std::byte* values, double scale);
+  void allocate(int id);
+  void densify(int id);
+  void settle();
+  void visit(int id, const SweepOptions& options);
+  void collect(int id, const SweepOptions& options);
+  void check_finite(int id, int k, int input);
+
+  Tape& tape_;
+  GradientMatrix* g_ = nullptr;
+  int rows_ = 0, first_ = 0, last_ = 0, words_ = 0;
+  std::vector<State> state_;
+  std::vector<std::uint64_t> masks_, written_;
+  std::deque<RowList> lists_;  // deques: places stay put while kernels hold them
+  std::deque<RowMap> maps_;
+  std::size_t lists_used_ = 0, maps_used_ = 0;
+  std::deque<Pending> pending_;
+};
+
+}  // namespace concord
