@@ -1,0 +1,77 @@
+// Aggregator: the answer of a multitask method to one step. It sees the Gram matrix and the losses,
+// never the P columns, and returns one weight per task: the direction is d = J^T w and the
+// optimiser takes theta <- theta - lr * d.
+#pragma once
+
+#include <concord/multitask/gram.h>
+#include <concord/tensor/random.h>
+
+#include <cstdint>
+#include <map>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace concord::multitask {
+
+/// What a method may look at. Row r of the Gram matrix is task `task(r)`; tasks that are absent
+/// from a step have no row (a row of zeros is another thing: a task that is present and has no
+/// gradient).
+struct StepInputs {
+  const Gram& gram;
+  std::span<const double> losses = {};  ///< one per row, or empty for methods that do not need them
+  std::int64_t step = 0;                ///< of the whole run
+  std::int64_t epoch = 0;
+  Rng rng = Rng();                  ///< the run's stream for the method; methods fork it by `step`
+  std::span<const int> tasks = {};  ///< ids of the rows' tasks; empty: row r is task r
+
+  int rows() const { return gram.tasks(); }
+  int task(int row) const { return tasks.empty() ? row : tasks[static_cast<std::size_t>(row)]; }
+  /// The row of a task, or -1 when it is absent.
+  int row_of(int task) const;
+};
+
+/// The answer. Reuse one object from step to step: nothing is allocated then.
+struct Direction {
+  std::vector<double> weights;  ///< one per row: d = sum_r weights[r] g_r, scale included
+  /// How far the answer is from the optimality conditions of the method's own problem, recomputed
+  /// from the Gram matrix outside the solver and relative to the size of the terms; 0 for closed
+  /// forms.
+  double residual = 0;
+  std::string_view note;  ///< empty, or a degenerate case by name, e.g. "pareto-stationary"
+};
+
+/// What a method remembers between steps, for checkpoints: named vectors of doubles.
+using State = std::map<std::string, std::vector<double>>;
+
+/// Base of all methods. Objects keep their scratch space: one per training run (or parameter
+/// group).
+class Aggregator {
+ public:
+  virtual ~Aggregator() = default;
+  Aggregator(const Aggregator&) = delete;
+  Aggregator& operator=(const Aggregator&) = delete;
+
+  const std::string& name() const { return name_; }
+
+  /// Fills `out`. Throws ShapeError when sizes do not fit, and NumericError naming the task when a
+  /// gradient or a needed loss is NaN or infinite; `out` and the method's state are untouched then.
+  void weights(const StepInputs& in, Direction& out);
+
+  /// True for methods that read `losses`.
+  virtual bool needs_losses() const { return false; }
+  virtual void save(State&) const {}
+  /// Throws ValueError when an entry is missing or has the wrong size.
+  virtual void load(const State&) {}
+
+ protected:
+  explicit Aggregator(std::string name) : name_(std::move(name)) {}
+  /// `out.weights` has one zero per row, residual 0 and no note; all inputs are finite.
+  virtual void solve(const StepInputs& in, Direction& out) = 0;
+
+ private:
+  std::string name_;
+};
+
+}  // namespace concord::multitask

@@ -1,0 +1,23 @@
+// The factories behind the registry, one per file of this folder. Use registry.h.
+#pragma once
+
+#include <concord/multitask/aggregator.h>
+#include <concord/multitask/options.h>
+
+#include <memory>
+
+namespace concord::multitask {
+
+using AggregatorPtr = std::unique_ptr<Aggregator>;
+
+AggregatorPtr make_single(Options& options);
+AggregatorPtr make_equal(Options& options);
+AggregatorPtr make_sum(Options& options);
+AggregatorPtr make_mean(Options& options);
+AggregatorPtr make_constant(Options& options);
+AggregatorPtr make_cosine_gate(Options& options);
+AggregatorPtr make_pcgrad(Options& options);
+AggregatorPtr make_mgda(Options& options);
+AggregatorPtr make_cagrad(Options& options);
+
+}  // namespace concord::multitask

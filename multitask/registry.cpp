@@ -1,0 +1,63 @@
+#include <concord/multitask/methods.h>
+#include <concord/multitask/registry.h>
+#include <concord/tensor/check.h>
+
+namespace concord::multitask {
+
+namespace {
+
+// clang-format off
+constexpr MethodInfo kMethods[] = {
+    // Fixed weights
+    {"single", Kind::fixed, "nothing", "-", "one task alone (option task); the others are left out", make_single},
+    {"equal", Kind::fixed, "nothing", "-", "equal weights: the sum of the losses (scale=mean: their mean)", make_equal},
+    {"sum", Kind::fixed, "nothing", "-", "the sum of the gradients", make_sum},
+    {"mean", Kind::fixed, "nothing", "-", "the mean of the gradients", make_mean},
+    {"constant", Kind::fixed, "nothing", "-", "weights by hand (option w=1,0.5,...)", make_constant},
+    // Gradient combination
+    {"cosine_gate", Kind::gradient, "Gram", "Du et al. 2018, arXiv 1812.02224", "a main task, and auxiliaries while their gradients do not point against it", make_cosine_gate},
+    {"pcgrad", Kind::gradient, "Gram, random order", "Yu et al. 2020, arXiv 2001.06782", "projects conflicting gradients onto each other's normal planes", make_pcgrad},
+    {"mgda", Kind::gradient, "Gram", "Sener and Koltun 2018, arXiv 1810.04650", "the shortest convex combination of the gradients, exact", make_mgda},
+    {"cagrad", Kind::gradient, "Gram", "Liu et al. 2021, arXiv 2110.14048", "the best worst-case descent in a ball around the mean gradient, exact", make_cagrad},
+};
+// clang-format on
+
+}  // namespace
+
+std::span<const MethodInfo> methods() { return kMethods; }
+
+const MethodInfo& find_method(std::string_view name) {
+  std::vector<std::string> names;
+  for (const MethodInfo& m : kMethods) {
+    if (m.name == name) return m;
+    names.emplace_back(m.name);
+  }
+  throw_unknown("method", name, names);
+}
+
+std::unique_ptr<Aggregator> make_aggregator(std::string_view name, const OptionMap& values) {
+  Options options{std::string(name), values};
+  auto aggregator = find_method(name).make(options);
+  options.finish();
+  return aggregator;
+}
+
+std::vector<std::pair<std::string, std::string>> default_options(std::string_view name) {
+  Options options{std::string(name)};
+  find_method(name).make(options);
+  return options.read();
+}
+
+std::string_view name(Kind kind) {
+  switch (kind) {
+    case Kind::fixed:
+      return "fixed weights";
+    case Kind::weighting:
+      return "loss weighting";
+    case Kind::gradient:
+      return "gradient combination";
+  }
+  return "?";
+}
+
+}  // namespace concord::multitask
