@@ -1,7 +1,6 @@
 // What several test programs share.
 #pragma once
 
-#include <concord/tensor/serialize.h>
 #include <concord/tensor/tensor.h>
 
 #include <algorithm>
@@ -35,12 +34,6 @@ inline double relative_error(const Tensor& a, const Tensor& b) {
     scale = std::max(scale, std::abs(y.data<double>()[i]));
   }
   return most / scale;
-}
-
-/// tests/goldens/<name>.safetensors
-inline TensorFile golden(const std::string& name) {
-  return load_safetensors(std::filesystem::path(CONCORD_TEST_FILES) / "goldens" /
-                          (name + ".safetensors"));
 }
 
 /// A folder of its own that goes with the object.
