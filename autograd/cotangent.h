@@ -21,6 +21,7 @@ class Cotangent {
   const Shape& shape() const { return shape_; }  ///< of the op's output
   int count() const { return count_; }           ///< R
   bool diagonal() const { return diagonal_; }
+  const Tensor& holder() const { return holder_; }  ///< the memory: kernels::on(gy.holder(), ...)
 
   /// For gradients of inputs that carry the batch: dense, R rows; diagonal, one row with all samples,
   /// since samples do not mix and the rows do not overlap.

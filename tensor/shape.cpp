@@ -39,9 +39,9 @@ index_t Shape::span(int first, int last) const {
 }
 
 Shape Shape::with(int axis, index_t extent) const {
-  std::vector<index_t> e(begin(), end());
+  std::array<index_t, kMaxRank> e = extents_;
   e[normalize(axis)] = extent;
-  return Shape(std::span<const index_t>(e));
+  return Shape(std::span<const index_t>(e.data(), rank_));
 }
 
 Shape Shape::without(int axis) const {

@@ -103,17 +103,17 @@ double Tensor::at(std::initializer_list<index_t> index) const {
   return with_type(dtype_, [&]<class T>(T*) { return static_cast<double>(data<T>()[flat]); });
 }
 
-Tensor Tensor::view(const Shape& shape) const {
+Tensor Tensor::view(const Shape& shape, Loc at) const {
   if (shape.numel() != numel()) {
     throw ShapeError(fmt::format("view: {} elements cannot be seen as {}", numel(), to_string(shape)),
-                     {{"tensor", describe(*this)}});
+                     {{"tensor", describe(*this)}}, at);
   }
   Tensor t = *this;
   t.shape_ = shape;
   return t;
 }
 
-Tensor Tensor::view(std::initializer_list<index_t> extents) const {
+Tensor Tensor::view(std::initializer_list<index_t> extents, Loc at) const {
   std::array<index_t, kMaxRank> e{};
   if (extents.size() > kMaxRank) return view(Shape(extents));  // throws
   std::copy(extents.begin(), extents.end(), e.begin());
@@ -124,7 +124,7 @@ Tensor Tensor::view(std::initializer_list<index_t> extents) const {
     else known *= e[i];
   }
   if (open) *open = known > 0 ? numel() / known : 0;
-  return view(Shape(std::span<const index_t>(e.data(), extents.size())));
+  return view(Shape(std::span<const index_t>(e.data(), extents.size())), at);
 }
 
 Tensor Tensor::rows(index_t first, index_t last) const {

@@ -58,8 +58,8 @@ class Tensor {
   double at(std::initializer_list<index_t> index) const;
 
   /// Same values, another shape with as many elements; one extent may be -1. Shares memory.
-  Tensor view(const Shape& shape) const;
-  Tensor view(std::initializer_list<index_t> extents_or_minus_one) const;
+  Tensor view(const Shape& shape, Loc at = {}) const;
+  Tensor view(std::initializer_list<index_t> extents_or_minus_one, Loc at = {}) const;
   /// Rows [first, last) of the leading axis. Shares memory.
   Tensor rows(index_t first, index_t last) const;
   /// Element `i` of the leading axis, that axis removed. Shares memory.

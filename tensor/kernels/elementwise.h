@@ -26,7 +26,7 @@
   UNARY(log, 0, std::log(x), T(1) / x)                                                             \
   UNARY(tanh, 0, std::tanh(x), T(1) - y * y)                                                       \
   UNARY(sigmoid, 0, sigmoid_value(x), y * (T(1) - y))                                              \
-  UNARY(relu, 0, x > T(0) ? x : T(0), x > T(0) ? T(1) : T(0))                                      \
+  UNARY(relu, 0, x < T(0) ? T(0) : x, y > T(0) ? T(1) : T(0))                                      \
   UNARY(leaky_relu, 1, x > T(0) ? x : p * x, x > T(0) ? T(1) : p)                                  \
   UNARY(elu, 1, x > T(0) ? x : p * std::expm1(x), x > T(0) ? T(1) : y + p)                         \
   UNARY(gelu, 0, T(0.5) * x * (T(1) + std::erf(x * T(0.70710678118654752440))),                    \
