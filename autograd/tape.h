@@ -158,7 +158,7 @@ class ModuleScope {
 ///
 ///   Var square(const Var& x) {
 ///     Tensor y = ...;
-///     return record({"square", .samples = 1}, {x}, y, [xv = x.value()](const Cotangent& gy, Sink& sink) {
+///     return record({.name = "square", .samples = 1}, {x}, y, [xv = x.value()](const Cotangent& gy, Sink& sink) {
 ///       kernels::on(xv, [&]<class T>(const kernels::Kernels<T>& k) {
 ///         if (auto gx = sink.slot<T>(0)) k.unary_backward(..., xv.data<T>(), ..., gy.rows<T>(), gx);
 ///       });
