@@ -13,6 +13,20 @@ int StepInputs::row_of(int task) const {
   return -1;
 }
 
+const std::vector<double>& state_entry(const State& state, std::string_view owner,
+                                       const std::string& name, std::size_t size) {
+  const auto found = state.find(name);
+  if (found == state.end()) {
+    throw ValueError(
+        fmt::format("{}: state has no entry '{}', expected {} values", owner, name, size));
+  }
+  if (found->second.size() != size) {
+    throw ValueError(fmt::format("{}: state entry '{}' has {} values, expected {}", owner, name,
+                                 found->second.size(), size));
+  }
+  return found->second;
+}
+
 void Aggregator::weights(const StepInputs& in, Direction& out) {
   const auto rows = static_cast<std::size_t>(in.rows());
   if (rows == 0)

@@ -45,6 +45,10 @@ struct Direction {
 /// What a method remembers between steps, for checkpoints: named vectors of doubles.
 using State = std::map<std::string, std::vector<double>>;
 
+/// state[name]. Throws ValueError in the name of `owner` when it is missing or not `size` long.
+const std::vector<double>& state_entry(const State& state, std::string_view owner,
+                                       const std::string& name, std::size_t size);
+
 /// Base of all methods. Objects keep their scratch space: one per training run (or parameter
 /// group).
 class Aggregator {

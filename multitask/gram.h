@@ -8,6 +8,10 @@
 #include <string_view>
 #include <vector>
 
+namespace concord {
+class GradientMatrix;
+}
+
 namespace concord::multitask {
 
 /// G = J J^T in double, row-major and symmetric, for T task gradients (rows of J). Storage is kept
@@ -57,5 +61,9 @@ class Gram {
   int tasks_ = 0;
   std::vector<double> values_;
 };
+
+/// Fills `gram` with the inner products of the rows of the given tasks (all rows when `tasks` is
+/// empty), over the shared columns, in one blocked pass of the kernel `gram`.
+void gram_of(const GradientMatrix& gradients, std::span<const int> tasks, Gram& gram);
 
 }  // namespace concord::multitask

@@ -1,0 +1,240 @@
+// What methods claim, as properties over the typical matrices; the tolerances are TorchJD's or
+// tighter.
+#include <concord/multitask/aggregate.h>
+#include <concord/tests/multitask/matrices.h>
+
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <limits>
+#include <string>
+
+using namespace concord;
+using namespace concord::multitask;
+
+namespace {
+
+struct Claim {
+  std::string method;
+  OptionMap options;
+  bool one_task_is_identity;
+  bool permutes;         // permuting the tasks leaves the direction
+  bool non_conflicting;  // <g_t, d> >= 0 for all t
+  bool homogeneous;      // scaling all gradients scales the direction
+};
+
+const std::vector<Claim> kClaims = {
+    {"sum", {}, true, true, false, true},
+    {"mean", {}, true, true, false, true},
+    {"equal", {}, true, true, false, true},
+    {"equal", {{"scale", "mean"}}, true, true, false, true},
+    {"single", {}, true, false, false, true},
+    {"cosine_gate", {}, true, false, false, true},
+    {"cosine_gate", {{"form", "weighted"}}, true, false, false, true},
+    {"pcgrad", {}, true, false, false, true},
+    {"pcgrad", {{"scale", "mean"}}, true, false, false, true},
+    {"mgda", {}, true, true, true, true},
+    {"cagrad", {{"scale", "1+c"}}, true, true, false, true},
+    {"cagrad", {{"c", "1"}, {"scale", "1+c"}}, true, true, true, true},
+    {"cagrad", {{"c", "2"}}, false, true, true, true},
+};
+
+AggregateResult apply(const Claim& claim, const Matrix& m) {
+  return aggregate(claim.method, claim.options, m.values, m.tasks, m.columns);
+}
+
+Matrix permuted(const Matrix& m, const std::vector<index_t>& order) {
+  Matrix p = m;
+  for (int t = 0; t < m.tasks; ++t) {
+    for (std::int64_t k = 0; k < m.columns; ++k)
+      p.at(t, k) = m.at(static_cast<int>(order[static_cast<std::size_t>(t)]), k);
+  }
+  return p;
+}
+
+}  // namespace
+
+TEST_CASE("finite, and of the right size, at every scale") {
+  for (const auto& [name, matrix] : typical_matrices()) {
+    for (const double scale : {0.0, 1e-10, 1e3, 1e5, 1e10, 1e15}) {
+      for (const Claim& claim : kClaims) {
+        CAPTURE(name);
+        CAPTURE(scale);
+        CAPTURE(claim.method);
+        const auto r = apply(claim, scaled(matrix, scale));
+        REQUIRE(r.weights.size() == static_cast<std::size_t>(matrix.tasks));
+        REQUIRE(r.direction.size() == static_cast<std::size_t>(matrix.columns));
+        for (const double d : r.direction) CHECK(std::isfinite(d));
+      }
+    }
+  }
+}
+
+TEST_CASE("one task: the direction is its gradient") {
+  const Matrix m = gaussian(1, 5, Rng(2));
+  for (const Claim& claim : kClaims) {
+    if (!claim.one_task_is_identity) continue;
+    CAPTURE(claim.method);
+    CHECK(distance(apply(claim, m).direction, m.values) <= 1e-15 * length(m.values));
+  }
+}
+
+TEST_CASE("the order of the tasks does not matter") {
+  for (const auto& [name, matrix] : typical_matrices()) {
+    std::vector<index_t> order(static_cast<std::size_t>(matrix.tasks));
+    Rng(4).permutation(order);
+    for (const Claim& claim : kClaims) {
+      if (!claim.permutes) continue;
+      CAPTURE(name);
+      CAPTURE(claim.method);
+      const auto a = apply(claim, matrix).direction,
+                 b = apply(claim, permuted(matrix, order)).direction;
+      CHECK(distance(a, b) <= 1e-7 * longest_row(matrix));
+    }
+  }
+}
+
+TEST_CASE("non-conflicting methods make no task worse") {
+  for (const auto& [name, matrix] : typical_matrices()) {
+    for (const Claim& claim : kClaims) {
+      if (!claim.non_conflicting) continue;
+      CAPTURE(name);
+      CAPTURE(claim.method);
+      const auto d = apply(claim, matrix).direction;
+      const double most = longest_row(matrix);
+      for (int t = 0; t < matrix.tasks; ++t) CHECK(progress(matrix, t, d) >= -1e-8 * most * most);
+    }
+  }
+}
+
+TEST_CASE("scaling all gradients scales the direction") {
+  for (const auto& [name, matrix] : typical_matrices()) {
+    for (const Claim& claim : kClaims) {
+      if (!claim.homogeneous) continue;
+      CAPTURE(name);
+      CAPTURE(claim.method);
+      auto expected = apply(claim, matrix).direction;
+      for (double& v : expected) v *= 1024;  // a power of two: bit for bit
+      CHECK(distance(apply(claim, scaled(matrix, 1024)).direction, expected) <=
+            1e-12 * 1024 * longest_row(matrix));
+    }
+  }
+}
+
+TEST_CASE("on conflicting gradients the methods differ") {
+  const Matrix m = {2, 3, {-4, 1, 1, 6, 1, 1}};
+  std::vector<std::vector<double>> seen;
+  for (const char* method : {"sum", "mean", "single", "cosine_gate", "pcgrad", "mgda", "cagrad"}) {
+    if (std::string(method) == "cosine_gate")
+      continue;  // closed gate: equals `single` here, as it must
+    const auto d = aggregate(method, {}, m.values, 2, 3).direction;
+    for (const auto& other : seen) CHECK(distance(d, other) > 0.05);
+    seen.push_back(d);
+  }
+}
+
+TEST_CASE("opposite gradients cancel") {
+  for (const char* method : {"pcgrad", "mgda"}) {
+    CHECK(length(aggregate(method, {}, std::vector<double>{1, 0, -2, 0}, 2, 2).direction) <= 1e-15);
+  }
+}
+
+TEST_CASE("cosine gate: a closed gate leaves the main task alone, exactly") {
+  const std::vector<double> conflict = {3, 4, -1, -2, 4, -2.9};
+  for (const char* form : {"unweighted", "weighted"}) {
+    const auto r = aggregate("cosine_gate", {{"form", form}}, conflict, 3, 2);
+    CHECK(r.weights[0] == 1.0);
+    CHECK(r.weights[1] == 0.0);
+    CHECK(r.weights[2] > 0.0);
+    CHECK(aggregate("cosine_gate", {{"form", form}, {"main", "1"}}, conflict, 3, 2).weights[0] ==
+          0.0);
+  }
+  CHECK(aggregate("cosine_gate", {{"form", "weighted"}}, std::vector<double>{1, 2, 2, 4}, 2, 2)
+            .weights[1] == doctest::Approx(1.0).epsilon(1e-15));
+  CHECK(aggregate("cosine_gate", {{"form", "weighted"}}, std::vector<double>{1, 0, 3, 4}, 2, 2)
+            .weights[1] == doctest::Approx(0.6).epsilon(1e-15));
+}
+
+TEST_CASE(
+    "cosine gate: zero gradients count as orthogonal; scaling a loss does not move the gate") {
+  CHECK(aggregate("cosine_gate", {}, std::vector<double>{0, 0, 3, 4}, 2, 2).weights ==
+        std::vector<double>{1, 1});
+  CHECK(aggregate("cosine_gate", {{"form", "weighted"}}, std::vector<double>{0, 0, 3, 4}, 2, 2)
+            .weights == std::vector<double>{1, 0});
+  const Matrix m = gaussian(6, 5, Rng(31));
+  Matrix louder = m;
+  for (int k = 0; k < 5; ++k) louder.at(0, k) *= 1e-6, louder.at(3, k) *= 1e6;
+  CHECK(aggregate("cosine_gate", {}, m.values, 6, 5).weights ==
+        aggregate("cosine_gate", {}, louder.values, 6, 5).weights);
+}
+
+TEST_CASE("cosine gate: each step descends on the main loss at least as gradient descent does") {
+  for (int i = 0; i < 200; ++i) {
+    const Matrix m = gaussian(4, 3, Rng(33).fork(static_cast<std::uint64_t>(i)));
+    for (const char* form : {"unweighted", "weighted"}) {
+      const auto d =
+          aggregate("cosine_gate", {{"form", form}, {"main", "2"}}, m.values, 4, 3).direction;
+      CHECK(progress(m, 2, d) >= row_length(m, 2) * row_length(m, 2) * (1 - 1e-14));
+    }
+  }
+}
+
+TEST_CASE("pcgrad: from the Gram matrix as from the vectors") {
+  for (int i = 0; i < 100; ++i) {
+    const Rng rng = Rng(41).fork(static_cast<std::uint64_t>(i));
+    const int tasks = 2 + i % 7, columns = 3 + i % 5;
+    const Matrix m = gaussian(tasks, columns, rng);
+    std::vector<index_t> order(static_cast<std::size_t>(tasks));
+    rng.fork("order").permutation(order);
+    std::string text;
+    for (const index_t t : order) text += (text.empty() ? "" : ",") + std::to_string(t);
+
+    std::vector<double> expected(static_cast<std::size_t>(columns), 0.0);
+    for (int task = 0; task < tasks; ++task) {
+      std::vector<double> p(m.values.begin() + task * columns,
+                            m.values.begin() + (task + 1) * columns);
+      for (const index_t t : order) {
+        const int j = static_cast<int>(t);
+        if (j == task) continue;
+        const double dot = progress(m, j, p);
+        if (dot < 0) {
+          for (int k = 0; k < columns; ++k)
+            p[static_cast<std::size_t>(k)] -=
+                dot / (row_length(m, j) * row_length(m, j)) * m.at(j, k);
+        }
+      }
+      for (std::size_t k = 0; k < p.size(); ++k) expected[k] += p[k];
+    }
+    CHECK(distance(aggregate("pcgrad", {{"order", text}}, m.values, tasks, columns).direction,
+                   expected) <= 1e-12 * longest_row(m) * tasks);
+  }
+}
+
+TEST_CASE("pcgrad: two tasks, closed form; both tasks make progress") {
+  for (int i = 0; i < 100; ++i) {
+    const Matrix m = gaussian(2, 3, Rng(43).fork(static_cast<std::uint64_t>(i)));
+    const Gram g = Gram::of(m.values, 2, 3);
+    const auto r = aggregate("pcgrad", {}, m.values, 2, 3);
+    const double conflict = std::min(0.0, g(0, 1));
+    CHECK(distance(r.weights, {1 - conflict / g(0, 0), 1 - conflict / g(1, 1)}) <= 1e-12);
+    for (int t : {0, 1}) CHECK(progress(m, t, r.direction) >= -1e-14);
+  }
+}
+
+TEST_CASE("pcgrad: random orders repeat per seed and step, and differ between them") {
+  const Matrix m = of_rank(6, 3, 3, Rng(47));
+  const Gram gram = Gram::of(m.values, 6, 3);
+  const auto at = [&](std::uint64_t seed, std::int64_t step) {
+    Direction d;
+    make_aggregator("pcgrad")->weights({.gram = gram, .step = step, .rng = Rng(seed)}, d);
+    return d.weights;
+  };
+  CHECK(at(1, 5) == at(1, 5));
+  int different_steps = 0, different_seeds = 0;
+  for (int step = 1; step < 20; ++step) {
+    different_steps += at(1, step) != at(1, 0);
+    different_seeds += at(1, step) != at(2, step);
+  }
+  CHECK(different_steps > 10);
+  CHECK(different_seeds > 10);
+}
