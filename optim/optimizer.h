@@ -1,0 +1,68 @@
+// Optimizer: θ <- θ - step(d). The direction is never formed as a vector: the kernels combine the
+// gradient rows and update θ in one pass.
+#pragma once
+
+#include <concord/autograd/gradient_matrix.h>
+#include <concord/autograd/parameters.h>
+#include <concord/tensor/kernels/kernels.h>
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace concord::optim {
+
+/// d = sum_t weights[t] * (row t of G) over the shared parameters; over the head of task t, its own
+/// gradient times head_weights[t] (empty: 1 for all).
+struct Direction {
+  const GradientMatrix& gradients;
+  std::span<const double> weights;
+  std::span<const double> head_weights = {};
+};
+
+/// Bounds on the direction before weight decay, as torch.nn.utils clips gradients.
+struct Clip {
+  double norm = 0;   ///< scale d so that its norm (shared and heads) is at most this; 0: off
+  double value = 0;  ///< then bound every |d_i|; 0: off
+};
+
+/// Base of all optimisers. State lies in vectors laid out as θ. A slice's rate_factor and
+/// decay_factor multiply rate and decay; a frozen slice is neither moved nor decayed.
+class Optimizer {
+ public:
+  virtual ~Optimizer() = default;
+  Optimizer(const Optimizer&) = delete;
+  Optimizer& operator=(const Optimizer&) = delete;
+
+  /// One step. `shared_norm_squared`, when not negative, is |d|^2 over the shared part (wᵀGw from the
+  /// Gram matrix): clipping by norm then needs no pass over the rows.
+  void step(const Theta& theta, const Direction& d, double shared_norm_squared = -1);
+
+  double rate() const { return rate_; }
+  void rate(double rate) { rate_ = rate; }  ///< schedules set it before each step
+  std::int64_t steps() const { return steps_; }
+  Clip clip;
+
+  /// State by name ("adam/m", ...), sharing memory, and the step count: for checkpoints.
+  virtual std::map<std::string, Tensor> state() const = 0;
+  std::int64_t& step_count() { return steps_; }
+
+ protected:
+  Optimizer(const ParameterStore& store, double rate, double decay) : store_(store), rate_(rate), decay_(decay) {}
+
+  /// The update of one run of slices [offset, offset + size) of θ that have equal factors; `scalars`
+  /// has rate, decay and clipping filled in. Written once per optimiser for f32 and f64.
+  virtual void update(const Theta& theta, index_t offset, index_t size, kernels::StepScalars scalars,
+                      kernels::WeightedRows<float> d) = 0;
+  virtual void update(const Theta& theta, index_t offset, index_t size, kernels::StepScalars scalars,
+                      kernels::WeightedRows<double> d) = 0;
+
+  const ParameterStore& store_;
+  double rate_, decay_;
+  std::int64_t steps_ = 0;  ///< finished steps
+};
+
+}  // namespace concord::optim
