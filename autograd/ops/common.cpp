@@ -7,9 +7,9 @@ namespace concord::ops {
 void check_float(const char* op, const char* argument, const Tensor& x, Loc at) {
   if (!x.defined()) throw UsageError(fmt::format("{}: {} has no values", op, argument), {}, at);
   if (x.dtype() == DType::f32 || x.dtype() == DType::f64) return;
-  throw DTypeError(
-      fmt::format("{}: {} has elements of type {}, needs f32 or f64", op, argument, name(x.dtype())),
-      {{argument, describe(x)}}, at);
+  throw DTypeError(fmt::format("{}: {} has elements of type {}, needs f32 or f64", op, argument,
+                               name(x.dtype())),
+                   {{argument, describe(x)}}, at);
 }
 
 int check_axis(const char* op, const Tensor& x, int axis, Loc at) {

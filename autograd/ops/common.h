@@ -27,17 +27,20 @@ void check_optional(const char* op, const char* argument, const Tensor& t, const
 void check_indices(const char* op, const char* argument, const Tensor& index, index_t count,
                    Loc at);
 
-template <class T> T* data_or_null(const Tensor& t) {
+template <class T>
+T* data_or_null(const Tensor& t) {
   return t.defined() ? t.data<T>() : nullptr;
 }
 
 /// x as every row's operand.
-template <class T> Rows<const T> shared_by_all(const Tensor& x, std::int32_t count) {
+template <class T>
+Rows<const T> shared_by_all(const Tensor& x, std::int32_t count) {
   return {x.data<T>(), 0, nullptr, count, false};
 }
 
 /// Scratch [rows, ...] as rows.
-template <class T> Rows<T> rows_of(const Tensor& scratch) {
+template <class T>
+Rows<T> rows_of(const Tensor& scratch) {
   return {scratch.data<T>(), scratch.shape().span(1, scratch.rank()), nullptr,
           static_cast<std::int32_t>(scratch.dim(0)), false};
 }

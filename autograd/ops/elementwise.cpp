@@ -40,9 +40,8 @@ Var apply(const Unary& u, const Var& x, Scalars s, Loc at) {
   check_float(u.name, "input", xv, at);
   const index_t n = xv.numel();
   Tensor y = Tensor::empty_like(xv);
-  on(xv, [&]<class T>(const Kernels<T>& k) {
-    k.unary_forward(u.op, s, n, xv.data<T>(), y.data<T>());
-  });
+  on(xv,
+     [&]<class T>(const Kernels<T>& k) { k.unary_forward(u.op, s, n, xv.data<T>(), y.data<T>()); });
   const Tensor kept_x = u.df_reads_x ? xv : Tensor(), kept_y = u.df_reads_y ? y : Tensor();
   return record({u.name, first_if(xv.rank() > 0), n}, {x}, std::move(y),
                 [op = u.op, s, n, kept_x, kept_y](const Cotangent& gy, Sink& sink) {
@@ -63,7 +62,8 @@ struct Binary {
   const char *da, *db;
 };
 
-/// Whether axis 0 of the operand is axis 0 of the output. If not, the operand is broadcast along it.
+/// Whether axis 0 of the operand is axis 0 of the output. If not, the operand is broadcast along
+/// it.
 bool carries_batch(const Tensor& t, const Shape& out) {
   return out.rank() > 0 && t.rank() == out.rank() && t.dim(0) == out[0];
 }
@@ -87,51 +87,53 @@ Var apply(const Binary& f, const Var& a, const Var& b, Loc at) {
                                         carries[1] ? bv.rows(0, 1) : bv, at);
   }
   const auto kept = [&](const Tensor& t, char variable) {
-    const bool read = (a.recorded() && reads(f.da, variable)) ||
-                      (b.recorded() && reads(f.db, variable));
+    const bool read =
+        (a.recorded() && reads(f.da, variable)) || (b.recorded() && reads(f.db, variable));
     return read ? t : Tensor();
   };
   const std::uint32_t samples = (carries[0] ? 1u : 0u) | (carries[1] ? 2u : 0u);
-  return record(
-      {f.name, samples, y.numel()}, {a, b}, y,
-      [op = f.op, g, of_sample, carries, a = kept(av, 'a'), b = kept(bv, 'b'), y = kept(y, 'y')](
-          const Cotangent& gy, Sink& sink) {
-        on(gy.holder(), [&]<class T>(const Kernels<T>& k) {
-          const auto rows = gy.rows<T>(), per_task = gy.per_task<T>();
-          // What was not kept is not read; the kernel is given some values all the same.
-          const auto whole = [&](const Tensor& t) {
-            return t.defined() ? shared_by_all<T>(t, rows.count) : rows;
-          };
-          const auto sample = [&](const Tensor& t, bool carried) {
-            if (!t.defined()) return per_task;
-            return carried ? gy.operand<T>(t) : shared_by_all<T>(t, per_task.count);
-          };
-          for (int side = 0; side < 2; ++side) {
-            const auto out = sink.slot<T>(side);
-            if (!out) continue;
-            if (!gy.diagonal() || carries[side]) {
-              k.binary_backward(op, side, g, whole(a), whole(b), whole(y), rows, out);
-            } else {
-              k.binary_backward(op, side, of_sample, sample(a, carries[0]), sample(b, carries[1]),
-                                sample(y, true), per_task, out);
-            }
-          }
-        });
-      });
+  return record({f.name, samples, y.numel()}, {a, b}, y,
+                [op = f.op, g, of_sample, carries, a = kept(av, 'a'), b = kept(bv, 'b'),
+                 y = kept(y, 'y')](const Cotangent& gy, Sink& sink) {
+                  on(gy.holder(), [&]<class T>(const Kernels<T>& k) {
+                    const auto rows = gy.rows<T>(), per_task = gy.per_task<T>();
+                    // What was not kept is not read; the kernel is given some values all the same.
+                    const auto whole = [&](const Tensor& t) {
+                      return t.defined() ? shared_by_all<T>(t, rows.count) : rows;
+                    };
+                    const auto sample = [&](const Tensor& t, bool carried) {
+                      if (!t.defined()) return per_task;
+                      return carried ? gy.operand<T>(t) : shared_by_all<T>(t, per_task.count);
+                    };
+                    for (int side = 0; side < 2; ++side) {
+                      const auto out = sink.slot<T>(side);
+                      if (!out) continue;
+                      if (!gy.diagonal() || carries[side]) {
+                        k.binary_backward(op, side, g, whole(a), whole(b), whole(y), rows, out);
+                      } else {
+                        k.binary_backward(op, side, of_sample, sample(a, carries[0]),
+                                          sample(b, carries[1]), sample(y, true), per_task, out);
+                      }
+                    }
+                  });
+                });
 }
 
 }  // namespace
 
-#define CONCORD_SCALARS_0 {}
-#define CONCORD_SCALARS_1 {p}
-#define CONCORD_SCALARS_2 {p, q}
+#define CONCORD_SCALARS_0 \
+  {}
+#define CONCORD_SCALARS_1 \
+  { p }
+#define CONCORD_SCALARS_2 \
+  { p, q }
 #define CONCORD_ARGUMENTS_0
 #define CONCORD_ARGUMENTS_1 double p,
 #define CONCORD_ARGUMENTS_2 double p, double q,
-#define CONCORD_DEFINE(f, parameters, value, df)                                     \
-  Var f(const Var& x, CONCORD_ARGUMENTS_##parameters Loc at) {                       \
-    constexpr Unary u{UnaryOp::f, #f, reads(#df, 'x'), reads(#df, 'y')};             \
-    return apply(u, x, CONCORD_SCALARS_##parameters, at);                            \
+#define CONCORD_DEFINE(f, parameters, value, df)                         \
+  Var f(const Var& x, CONCORD_ARGUMENTS_##parameters Loc at) {           \
+    constexpr Unary u{UnaryOp::f, #f, reads(#df, 'x'), reads(#df, 'y')}; \
+    return apply(u, x, CONCORD_SCALARS_##parameters, at);                \
   }
 CONCORD_UNARY_OPS(CONCORD_DEFINE)
 #undef CONCORD_DEFINE
@@ -142,8 +144,8 @@ CONCORD_UNARY_OPS(CONCORD_DEFINE)
 #undef CONCORD_SCALARS_1
 #undef CONCORD_SCALARS_0
 
-#define CONCORD_DEFINE(f, value, da, db)                  \
-  Var f(const Var& a, const Var& b, Loc at) {             \
+#define CONCORD_DEFINE(f, value, da, db)                       \
+  Var f(const Var& a, const Var& b, Loc at) {                  \
     return apply(Binary{BinaryOp::f, #f, #da, #db}, a, b, at); \
   }
 CONCORD_BINARY_OPS(CONCORD_DEFINE)

@@ -19,24 +19,23 @@ Var linear(const Var& x, const Var& weight, const Var& bias, Loc at) {
   });
   const bool batched = xv.rank() >= 2;
   // x serves the gradient of the weight, the weight that of x.
-  return record(
-      {"linear", first_if(batched), g.flops()}, {x, weight, bias}, std::move(y),
-      [g, x = weight.recorded() ? xv : Tensor(), w = x.recorded() ? wv : Tensor(),
-       per_sample = batched && xv.dim(0) > 0 ? g.n / xv.dim(0) : g.n](const Cotangent& gy,
-                                                                     Sink& sink) {
-        on(gy.holder(), [&]<class T>(const Kernels<T>& k) {
-          if (const auto gx = sink.slot<T>(0)) {
-            k.linear_grad_input(g, w.data<T>(), gy.rows<T>(), gx);
-          }
-          const index_t n = gy.diagonal() ? per_sample : g.n;
-          if (const auto gw = sink.slot<T>(1)) {
-            k.linear_grad_weight(g.with_batch(n), gy.operand<T>(x), gy.per_task<T>(), gw);
-          }
-          if (const auto gb = sink.slot<T>(2)) {
-            k.sum({1, n, g.out}, 1, gy.per_task<T>(), gb);
-          }
-        });
-      });
+  return record({"linear", first_if(batched), g.flops()}, {x, weight, bias}, std::move(y),
+                [g, x = weight.recorded() ? xv : Tensor(), w = x.recorded() ? wv : Tensor(),
+                 per_sample = batched && xv.dim(0) > 0 ? g.n / xv.dim(0) : g.n](const Cotangent& gy,
+                                                                                Sink& sink) {
+                  on(gy.holder(), [&]<class T>(const Kernels<T>& k) {
+                    if (const auto gx = sink.slot<T>(0)) {
+                      k.linear_grad_input(g, w.data<T>(), gy.rows<T>(), gx);
+                    }
+                    const index_t n = gy.diagonal() ? per_sample : g.n;
+                    if (const auto gw = sink.slot<T>(1)) {
+                      k.linear_grad_weight(g.with_batch(n), gy.operand<T>(x), gy.per_task<T>(), gw);
+                    }
+                    if (const auto gb = sink.slot<T>(2)) {
+                      k.sum({1, n, g.out}, 1, gy.per_task<T>(), gb);
+                    }
+                  });
+                });
 }
 
 Var matmul(const Var& a, const Var& b, Loc at) {

@@ -50,21 +50,21 @@ Var evaluate(const BatchNormGeometry& g, const Var& x, const Var& weight, const 
     k.unary_forward(UnaryOp::add_scalar, {o.eps}, g.c, running_var.data<T>(), s);
     k.unary_forward(UnaryOp::pow_scalar, {-0.5}, g.c, s, s);
   });
-  return record({"batch_norm", first_if(true), 2 * xv.numel()}, {x, weight, bias}, std::move(y),
-                [g, mean, inv_std, wv, x = affine_recorded ? xv : Tensor()](const Cotangent& gy,
-                                                                           Sink& sink) {
-                  on(gy.holder(), [&]<class T>(const Kernels<T>& k) {
-                    if (const auto gx = sink.slot<T>(0)) {
-                      k.batch_norm_eval_grad_input(g, inv_std.data<T>(), data_or_null<T>(wv),
-                                                   gy.rows<T>(), gx);
-                    }
-                    const auto gw = sink.slot<T>(1), gb = sink.slot<T>(2);
-                    if (!gw && !gb) return;
-                    k.batch_norm_eval_grad_affine(g.with_batch(gy.batch(g.n)), gy.operand<T>(x),
-                                                  mean.data<T>(), inv_std.data<T>(),
-                                                  gy.per_task<T>(), gw, gb);
-                  });
-                });
+  return record(
+      {"batch_norm", first_if(true), 2 * xv.numel()}, {x, weight, bias}, std::move(y),
+      [g, mean, inv_std, wv, x = affine_recorded ? xv : Tensor()](const Cotangent& gy, Sink& sink) {
+        on(gy.holder(), [&]<class T>(const Kernels<T>& k) {
+          if (const auto gx = sink.slot<T>(0)) {
+            k.batch_norm_eval_grad_input(g, inv_std.data<T>(), data_or_null<T>(wv), gy.rows<T>(),
+                                         gx);
+          }
+          const auto gw = sink.slot<T>(1), gb = sink.slot<T>(2);
+          if (!gw && !gb) return;
+          k.batch_norm_eval_grad_affine(g.with_batch(gy.batch(g.n)), gy.operand<T>(x),
+                                        mean.data<T>(), inv_std.data<T>(), gy.per_task<T>(), gw,
+                                        gb);
+        });
+      });
 }
 
 }  // namespace
@@ -84,10 +84,9 @@ Var batch_norm(const Var& x, const Var& weight, const Var& bias, const Tensor& r
   check_optional(op, "running_mean", running_mean, xv, {g.c}, at);
   check_optional(op, "running_var", running_var, xv, {g.c}, at);
   if (running_mean.defined() != running_var.defined()) {
-    throw UsageError("batch_norm: running_mean and running_var are needed both, or neither",
-                     {{"running_mean", describe(running_mean)},
-                      {"running_var", describe(running_var)}},
-                     at);
+    throw UsageError(
+        "batch_norm: running_mean and running_var are needed both, or neither",
+        {{"running_mean", describe(running_mean)}, {"running_var", describe(running_var)}}, at);
   }
   if (!training) {
     if (!running_mean.defined()) {
@@ -97,9 +96,9 @@ Var batch_norm(const Var& x, const Var& weight, const Var& bias, const Tensor& r
     return evaluate(g, x, weight, bias, running_mean, running_var, o);
   }
   if (g.n * g.inner < 2) {
-    throw ShapeError(fmt::format("batch_norm: {} value(s) per channel, training needs 2 or more",
-                                 g.n * g.inner),
-                     {{"input", describe(xv)}}, at);
+    throw ShapeError(
+        fmt::format("batch_norm: {} value(s) per channel, training needs 2 or more", g.n * g.inner),
+        {{"input", describe(xv)}}, at);
   }
   return train(g, x, weight, bias, running_mean, running_var, o);
 }
@@ -110,8 +109,9 @@ Var layer_norm(const Var& x, const Var& weight, const Var& bias, int axes, doubl
   check_float(op, "input", xv, at);
   if (wv.defined()) axes = wv.rank();
   if (axes < 1 || axes > xv.rank()) {
-    throw ShapeError(fmt::format("layer_norm: over the last {} axes, input has {}", axes, xv.rank()),
-                     {{"input", describe(xv)}}, at);
+    throw ShapeError(
+        fmt::format("layer_norm: over the last {} axes, input has {}", axes, xv.rank()),
+        {{"input", describe(xv)}}, at);
   }
   const int leading = xv.rank() - axes;
   const Shape outer_shape(std::span<const index_t>(xv.shape().begin(), leading));
@@ -128,22 +128,21 @@ Var layer_norm(const Var& x, const Var& weight, const Var& bias, int axes, doubl
                          y.data<T>(), mean.data<T>(), inv_std.data<T>());
   });
   const index_t per_sample = leading > 0 ? outer_shape.span(1, leading) : outer;
-  return record({op, first_if(leading > 0), 4 * xv.numel()}, {x, weight, bias}, std::move(y),
-                [outer, length, per_sample, xv, mean, inv_std, wv](const Cotangent& gy,
-                                                                   Sink& sink) {
-                  on(gy.holder(), [&]<class T>(const Kernels<T>& k) {
-                    if (const auto gx = sink.slot<T>(0)) {
-                      k.layer_norm_grad_input(outer, length, xv.data<T>(), mean.data<T>(),
-                                              inv_std.data<T>(), data_or_null<T>(wv), gy.rows<T>(),
-                                              gx);
-                    }
-                    const auto gw = sink.slot<T>(1), gb = sink.slot<T>(2);
-                    if (!gw && !gb) return;
-                    k.layer_norm_grad_affine(gy.diagonal() ? per_sample : outer, length,
-                                             gy.operand<T>(xv), gy.operand<T>(mean),
-                                             gy.operand<T>(inv_std), gy.per_task<T>(), gw, gb);
-                  });
-                });
+  return record(
+      {op, first_if(leading > 0), 4 * xv.numel()}, {x, weight, bias}, std::move(y),
+      [outer, length, per_sample, xv, mean, inv_std, wv](const Cotangent& gy, Sink& sink) {
+        on(gy.holder(), [&]<class T>(const Kernels<T>& k) {
+          if (const auto gx = sink.slot<T>(0)) {
+            k.layer_norm_grad_input(outer, length, xv.data<T>(), mean.data<T>(), inv_std.data<T>(),
+                                    data_or_null<T>(wv), gy.rows<T>(), gx);
+          }
+          const auto gw = sink.slot<T>(1), gb = sink.slot<T>(2);
+          if (!gw && !gb) return;
+          k.layer_norm_grad_affine(gy.diagonal() ? per_sample : outer, length, gy.operand<T>(xv),
+                                   gy.operand<T>(mean), gy.operand<T>(inv_std), gy.per_task<T>(),
+                                   gw, gb);
+        });
+      });
 }
 
 }  // namespace concord

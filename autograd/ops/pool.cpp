@@ -14,9 +14,7 @@ Shape pooled(const Tensor& x, const PoolGeometry& g) {
 Var average(const char* name, const Var& x, const PoolGeometry& g) {
   const Tensor& xv = x.value();
   Tensor y = Tensor::empty(pooled(xv, g), xv.dtype(), xv.device());
-  on(xv, [&]<class T>(const Kernels<T>& k) {
-    k.avg_pool2d_forward(g, xv.data<T>(), y.data<T>());
-  });
+  on(xv, [&]<class T>(const Kernels<T>& k) { k.avg_pool2d_forward(g, xv.data<T>(), y.data<T>()); });
   return record({name, first_if(true), xv.numel()}, {x}, std::move(y),
                 [g](const Cotangent& gy, Sink& sink) {
                   on(gy.holder(), [&]<class T>(const Kernels<T>& k) {

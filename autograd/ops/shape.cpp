@@ -111,8 +111,8 @@ Var permute(const Var& x, std::initializer_list<int> axes, Loc at) {
   for (const int axis : axes) {
     const int a = check_axis("permute", xv, axis, at);
     if (seen[a]) {
-      throw ShapeError(fmt::format("permute: axis {} is given twice", a),
-                       {{"input", describe(xv)}}, at);
+      throw ShapeError(fmt::format("permute: axis {} is given twice", a), {{"input", describe(xv)}},
+                       at);
     }
     seen[a] = true;
     order[i++] = a;
@@ -226,9 +226,9 @@ Var pad(const Var& x, std::span<const index_t> before, std::span<const index_t> 
   std::array<index_t, kMaxRank> extent{};
   for (int i = 0; i < rank; ++i) {
     if (before[i] < 0 || after[i] < 0) {
-      throw ValueError(fmt::format("pad: widths {} and {} of axis {}, need 0 or more", before[i],
-                                   after[i], i),
-                       {{"input", describe(xv)}}, at);
+      throw ValueError(
+          fmt::format("pad: widths {} and {} of axis {}, need 0 or more", before[i], after[i], i),
+          {{"input", describe(xv)}}, at);
     }
     g.extent[i] = xv.dim(i);
     extent[i] = before[i] + xv.dim(i) + after[i];
@@ -247,8 +247,8 @@ Var broadcast_to(const Var& x, const Shape& shape, Loc at) {
   Tensor y = Tensor::empty(shape, xv.dtype(), xv.device());
   const BroadcastGeometry g = BroadcastGeometry::make("broadcast_to", xv, y, at);
   if (!(g.out == shape)) {
-    throw ShapeError(fmt::format("broadcast_to: {} does not broadcast to {}",
-                                 to_string(xv.shape()), to_string(shape)),
+    throw ShapeError(fmt::format("broadcast_to: {} does not broadcast to {}", to_string(xv.shape()),
+                                 to_string(shape)),
                      {{"input", describe(xv)}}, at);
   }
   const CopyGeometry copy{g.rank, g.extent, g.a_stride, g.b_stride};

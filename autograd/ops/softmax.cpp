@@ -13,9 +13,7 @@ Var softmax(const Var& x, int axis, Loc at) {
   const int a = check_axis("softmax", xv, axis, at);
   const AxisGeometry g = AxisGeometry::make(xv.shape(), a);
   Tensor y = Tensor::empty_like(xv);
-  on(xv, [&]<class T>(const Kernels<T>& k) {
-    k.softmax_forward(g, xv.data<T>(), y.data<T>());
-  });
+  on(xv, [&]<class T>(const Kernels<T>& k) { k.softmax_forward(g, xv.data<T>(), y.data<T>()); });
   return record({"softmax", first_if(a > 0), 4 * xv.numel()}, {x}, y,
                 [g, y](const Cotangent& gy, Sink& sink) {
                   on(y, [&]<class T>(const Kernels<T>& k) {
@@ -32,9 +30,8 @@ Var log_softmax(const Var& x, int axis, Loc at) {
   const int a = check_axis("log_softmax", xv, axis, at);
   const AxisGeometry g = AxisGeometry::make(xv.shape(), a);
   Tensor y = Tensor::empty_like(xv);
-  on(xv, [&]<class T>(const Kernels<T>& k) {
-    k.log_softmax_forward(g, xv.data<T>(), y.data<T>());
-  });
+  on(xv,
+     [&]<class T>(const Kernels<T>& k) { k.log_softmax_forward(g, xv.data<T>(), y.data<T>()); });
   return record({"log_softmax", first_if(a > 0), 4 * xv.numel()}, {x}, y,
                 [g, y](const Cotangent& gy, Sink& sink) {
                   on(y, [&]<class T>(const Kernels<T>& k) {
@@ -99,24 +96,23 @@ Var cross_entropy(const Var& logits, const Tensor& target, const CrossEntropyOpt
     k.sum({1, n, 1}, scale, one_row<const T>(loss.data<T>()), one_row(total.data<T>()));
     loss = total;
   });
-  return record(
-      {op, first_if(!reduce), 5 * xv.numel()}, {logits}, std::move(loss),
-      [g, n, log_p, target, reduce, scale, ignore = o.ignore_index,
-       smoothing = o.label_smoothing](const Cotangent& gy, Sink& sink) {
-        on(log_p, [&]<class T>(const Kernels<T>& k) {
-          const auto gx = sink.slot<T>(0);
-          if (!gx) return;
-          Rows<const T> per_target = gy.rows<T>();
-          Tensor spread;
-          if (reduce) {  // each target's loss has the cotangent scale * gy
-            spread = Tensor::empty({gy.count(), n}, log_p.dtype(), log_p.device());
-            k.spread({1, n, 1}, scale, gy.rows<T>(), rows_of<T>(spread));
-            per_target = rows_of<T>(spread);
-          }
-          k.cross_entropy_backward(g, log_p.data<T>(), target.data<std::int64_t>(), ignore,
-                                   smoothing, per_target, gx);
-        });
-      });
+  return record({op, first_if(!reduce), 5 * xv.numel()}, {logits}, std::move(loss),
+                [g, n, log_p, target, reduce, scale, ignore = o.ignore_index,
+                 smoothing = o.label_smoothing](const Cotangent& gy, Sink& sink) {
+                  on(log_p, [&]<class T>(const Kernels<T>& k) {
+                    const auto gx = sink.slot<T>(0);
+                    if (!gx) return;
+                    Rows<const T> per_target = gy.rows<T>();
+                    Tensor spread;
+                    if (reduce) {  // each target's loss has the cotangent scale * gy
+                      spread = Tensor::empty({gy.count(), n}, log_p.dtype(), log_p.device());
+                      k.spread({1, n, 1}, scale, gy.rows<T>(), rows_of<T>(spread));
+                      per_target = rows_of<T>(spread);
+                    }
+                    k.cross_entropy_backward(g, log_p.data<T>(), target.data<std::int64_t>(),
+                                             ignore, smoothing, per_target, gx);
+                  });
+                });
 }
 
 }  // namespace concord
