@@ -28,7 +28,8 @@ struct Scalars {
 enum class Reduction { none, mean, sum };
 
 /// The direction of a step, never formed as a vector unless a method needs it:
-/// d[i] = sum_t weight[t] * row_t[i] for i < size. A plain vector is one row with weight 1.
+/// d[i] = sum_t weight[t] * row_t[i] for i < size. A plain vector is one row with weight 1; a null
+/// `weight` stands for ones; a row of weight 0 is not read.
 template <class T> struct WeightedRows {
   const T* base = nullptr;
   index_t stride = 0;
@@ -142,11 +143,11 @@ template <class T> struct Kernels {
   void (*adamw_step)(index_t size, const StepScalars&, WeightedRows<T> d, T* theta, T* m, T* v);  // decoupled decay
   void (*rmsprop_step)(index_t size, const StepScalars&, WeightedRows<T> d, T* theta, T* v, T* momentum, T* mean);
   void (*lerp)(index_t n, double weight, const T* x, T* y);                    // y += weight * (x - y)
+  void (*combine)(index_t n, WeightedRows<T> rows, T* out);                    // out = the direction
 
   // --- gram.cpp: gradient rows, each `n` long.
   // gram[i * count + j] = <row_i, row_j>, both halves, in one blocked pass; products of T summed to double.
   void (*gram)(index_t n, In<T> rows, double* gram);
-  void (*combine)(index_t n, WeightedRows<T> rows, T* out);
 };
 
 /// The table of a device. A null member means that the device has no such kernel yet; `require` in

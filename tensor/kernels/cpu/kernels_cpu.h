@@ -18,6 +18,51 @@
 
 namespace concord::kernels::cpu {
 
+// --- gemm.cpp
+template <class T>
+void gemm(bool transpose_a, bool transpose_b, index_t m, index_t n, index_t k, T alpha, const T* a,
+          index_t lda, const T* b, index_t ldb, T beta, T* c, index_t ldc);
+template <class T>
+void gemm_naive(bool transpose_a, bool transpose_b, index_t m, index_t n, index_t k, T alpha,
+                const T* a, index_t lda, const T* b, index_t ldb, T beta, T* c, index_t ldc);
+template <class T>
+void linear_forward(const LinearGeometry&, const T* x, const T* weight, const T* bias, T* y);
+template <class T>
+void linear_forward_naive(const LinearGeometry&, const T* x, const T* weight, const T* bias, T* y);
+template <class T>
+void linear_grad_input(const LinearGeometry&, const T* weight, In<T> gy, Out<T> gx);
+template <class T>
+void linear_grad_input_naive(const LinearGeometry&, const T* weight, In<T> gy, Out<T> gx);
+template <class T> void linear_grad_weight(const LinearGeometry&, In<T> x, In<T> gy, Out<T> gw);
+template <class T>
+void linear_grad_weight_naive(const LinearGeometry&, In<T> x, In<T> gy, Out<T> gw);
+
+// --- conv.cpp
+template <class T>
+void conv2d_forward(const ConvGeometry&, const T* x, const T* weight, const T* bias, T* y);
+template <class T>
+void conv2d_forward_naive(const ConvGeometry&, const T* x, const T* weight, const T* bias, T* y);
+template <class T>
+void conv2d_grad_input(const ConvGeometry&, const T* weight, In<T> gy, Out<T> gx);
+template <class T>
+void conv2d_grad_input_naive(const ConvGeometry&, const T* weight, In<T> gy, Out<T> gx);
+template <class T> void conv2d_grad_weight(const ConvGeometry&, In<T> x, In<T> gy, Out<T> gw);
+template <class T> void conv2d_grad_weight_naive(const ConvGeometry&, In<T> x, In<T> gy, Out<T> gw);
+
+// --- pool.cpp
+template <class T>
+void max_pool2d_forward(const PoolGeometry&, const T* x, T* y, std::int32_t* argmax);
+template <class T>
+void max_pool2d_forward_naive(const PoolGeometry&, const T* x, T* y, std::int32_t* argmax);
+template <class T>
+void max_pool2d_backward(const PoolGeometry&, const std::int32_t* argmax, In<T> gy, Out<T> gx);
+template <class T> void max_pool2d_backward_naive(const PoolGeometry&, const std::int32_t* argmax,
+                                                  In<T> gy, Out<T> gx);
+template <class T> void avg_pool2d_forward(const PoolGeometry&, const T* x, T* y);
+template <class T> void avg_pool2d_forward_naive(const PoolGeometry&, const T* x, T* y);
+template <class T> void avg_pool2d_backward(const PoolGeometry&, In<T> gy, Out<T> gx);
+template <class T> void avg_pool2d_backward_naive(const PoolGeometry&, In<T> gy, Out<T> gx);
+
 // --- norm.cpp
 template <class T> void batch_norm_train(const BatchNormGeometry&, const T* x, const T* weight,
                                          const T* bias, double eps, double momentum,
@@ -83,6 +128,7 @@ template <class T> void binary_backward(BinaryOp, int side, const BroadcastGeome
 template <class T> void binary_backward_naive(BinaryOp, int side, const BroadcastGeometry&, In<T> a,
                                               In<T> b, In<T> y, In<T> gy, Out<T> g);
 template <class T> void dropout_mask(index_t n, double p, Rng rng, T* mask);
+template <class T> void dropout_mask_naive(index_t n, double p, Rng rng, T* mask);
 template <class T> void multiply_rows(index_t n, In<T> a, const T* b, Out<T> out);
 template <class T> void copy_box(const CopyGeometry&, In<T> from, Out<T> to);
 template <class T> void copy_box_naive(const CopyGeometry&, In<T> from, Out<T> to);
@@ -93,6 +139,7 @@ template <class T> void sum_naive(const AxisGeometry&, double scale, In<T> x, Ou
 template <class T> void spread(const AxisGeometry&, double scale, In<T> gy, Out<T> gx);
 template <class T> void max(const AxisGeometry&, const T* x, T* y, std::int64_t* argmax);
 template <class T> void norm_squared(index_t n, const T* x, double* result);
+template <class T> void norm_squared_naive(index_t n, const T* x, double* result);
 template <class T> void count_nonfinite(index_t n, const T* x, index_t* result);
 
 // --- softmax.cpp
@@ -131,8 +178,6 @@ template <class T> void gather_forward(const AxisGeometry&, index_t picks, const
                                        const std::int64_t* index, T* y);
 template <class T> void gather_backward(const AxisGeometry&, index_t picks,
                                         const std::int64_t* index, In<T> gy, Out<T> gx);
-template <class T> void gather_backward_naive(const AxisGeometry&, index_t picks,
-                                              const std::int64_t* index, In<T> gy, Out<T> gx);
 
 // --- optim.cpp
 template <class T>
@@ -152,11 +197,11 @@ template <class T> void rmsprop_step(index_t size, const StepScalars&, WeightedR
 template <class T> void rmsprop_step_naive(index_t size, const StepScalars&, WeightedRows<T> d,
                                            T* theta, T* v, T* momentum, T* mean);
 template <class T> void lerp(index_t n, double weight, const T* x, T* y);
+template <class T> void combine(index_t n, WeightedRows<T> rows, T* out);
+template <class T> void combine_naive(index_t n, WeightedRows<T> rows, T* out);
 
 // --- gram.cpp
 template <class T> void gram(index_t n, In<T> rows, double* gram);
 template <class T> void gram_naive(index_t n, In<T> rows, double* gram);
-template <class T> void combine(index_t n, WeightedRows<T> rows, T* out);
-template <class T> void combine_naive(index_t n, WeightedRows<T> rows, T* out);
 
 }  // namespace concord::kernels::cpu

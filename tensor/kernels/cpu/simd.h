@@ -1,0 +1,116 @@
+// What the CPU kernels share: compiler vector types, sums in a fixed order, an exponential that
+// vectorises, and when threads pay.
+//
+// Everything here is portable C++ plus the vector extension of GCC and clang; the width is the
+// target's. A sum depends on the width, never on alignment, threads or neighbouring rows.
+#pragma once
+
+#include <concord/tensor/types.h>
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+
+namespace concord::kernels::cpu {
+
+#if defined(__AVX512F__)
+inline constexpr int kVectorBytes = 64;
+#elif defined(__AVX__)
+inline constexpr int kVectorBytes = 32;
+#else
+inline constexpr int kVectorBytes = 16;
+#endif
+
+/// As many doubles as one register holds; a vector of floats of that many lanes beside it.
+inline constexpr int kDoubles = kVectorBytes / 8;
+typedef double Doubles __attribute__((vector_size(kVectorBytes)));
+typedef float Floats __attribute__((vector_size(kVectorBytes / 2)));
+
+inline Doubles load_doubles(const double* p) {
+  Doubles v;
+  std::memcpy(&v, p, sizeof v);
+  return v;
+}
+inline Doubles load_doubles(const float* p) {
+  Floats v;
+  std::memcpy(&v, p, sizeof v);
+  return __builtin_convertvector(v, Doubles);
+}
+
+inline double sum_of_lanes(Doubles v) {
+  double total = 0;
+  for (int l = 0; l < kDoubles; ++l) total += v[l];
+  return total;
+}
+
+/// sum over i < n of term(x[i]...), where term is a generic lambda of doubles: exact products of
+/// floats, 4 registers of partial sums, combined in one fixed order.
+template <class Term, class... X>
+double sum_terms(index_t n, Term term, const X*... x) {
+  Doubles s0{}, s1{}, s2{}, s3{};
+  index_t i = 0;
+  for (; i + 4 * kDoubles <= n; i += 4 * kDoubles) {
+    s0 += term(load_doubles(x + i)...);
+    s1 += term(load_doubles(x + i + kDoubles)...);
+    s2 += term(load_doubles(x + i + 2 * kDoubles)...);
+    s3 += term(load_doubles(x + i + 3 * kDoubles)...);
+  }
+  for (; i + kDoubles <= n; i += kDoubles) s0 += term(load_doubles(x + i)...);
+  double total = sum_of_lanes((s0 + s1) + (s2 + s3));
+  for (; i < n; ++i) total += term(static_cast<double>(x[i])...);
+  return total;
+}
+
+template <class T>
+double sum_of(index_t n, const T* x) {
+  return sum_terms(n, [](auto v) { return v; }, x);
+}
+
+/// e^x. For float: x = k ln 2 + r with |r| <= ln 2 / 2, a polynomial (Cephes' expf) for e^r and k added
+/// to the exponent in two halves, so that overflow gives infinity and underflow gives subnormals and
+/// zero; NaN stays NaN. At most 2 ulp off (tests/kernels/softmax_test.cpp); branch-free, so that
+/// loops over it vectorise. For double: libm's.
+inline double exp_of(double x) { return std::exp(x); }
+inline float exp_of(float x) {
+  const float bounded = x < -105.0f ? -105.0f : x > 89.0f ? 89.0f : x;
+  // Adding 1.5 * 2^23 rounds to the nearest integer and leaves it in the low bits.
+  constexpr float kRound = 12582912.0f;
+  const float shifted = bounded * 1.44269504088896341f + kRound;
+  const float k = shifted - kRound;
+  const float r = (bounded - k * 0.693145751953125f) - k * 1.42860682030941723e-6f;
+  float p = 1.9875691500e-4f;
+  p = p * r + 1.3981999507e-3f;
+  p = p * r + 8.3334519073e-3f;
+  p = p * r + 4.1665795894e-2f;
+  p = p * r + 1.6666665459e-1f;
+  p = p * r + 5.0000001201e-1f;
+  p = p * r * r + r + 1.0f;
+  const std::int32_t whole = std::bit_cast<std::int32_t>(shifted) - 0x4B400000;
+  const std::int32_t half = whole >> 1;
+  const float scale_a = std::bit_cast<float>((half + 127) << 23);
+  const float scale_b = std::bit_cast<float>((whole - half + 127) << 23);
+  return p * scale_a * scale_b;
+}
+
+/// Starting a team of threads costs some microseconds: worth it above about this many simple element
+/// operations.
+inline constexpr index_t kParallelWork = index_t{1} << 15;
+
+/// Long vectors are cut into pieces of this many elements: the unit of work of a thread, and of
+/// buffers on the stack.
+inline constexpr index_t kPiece = 1024;
+
+inline index_t pieces(index_t n, index_t piece = kPiece) { return (n + piece - 1) / piece; }
+
+/// f(first, count) for each piece of [0, n), on several threads when `work` is large. For loops whose
+/// elements do not depend on one another.
+template <class F>
+void for_pieces(index_t n, index_t work, F f) {
+  const index_t count = pieces(n);
+#pragma omp parallel for schedule(static) if (work >= kParallelWork && count > 1)
+  for (index_t i = 0; i < count; ++i) f(i * kPiece, std::min(kPiece, n - i * kPiece));
+}
+
+}  // namespace concord::kernels::cpu
