@@ -1,0 +1,676 @@
+// Convolution as a matrix product on the register tile (tile.h), in the plain [n, c, h, w] layout.
+//
+// Forward and gradient of the input are both a Correlation (below). Its right-hand side, the matrix
+// of all shifted inputs ("im2col"), is never stored: a panel of it, one tile wide and a block of
+// channels high, is packed into the first-level cache, meets all output channels there, and is
+// gone. The gradient of the weight is a product over pixels, gw[m][c,t] = sum_pixel gy[m] x[c,
+// shifted t]. R cotangent rows are R times as many images (grad_input) or R times as many output
+// channels (grad_weight) of one and the same product: weights and inputs are packed once for all.
+#include <concord/tensor/kernels/cpu/kernels_cpu.h>
+#include <concord/tensor/kernels/cpu/tile.h>
+#include <omp.h>
+
+#include <algorithm>
+#include <cstring>
+
+namespace concord::kernels::cpu {
+namespace {
+
+constexpr index_t kPanelSteps = 200;  // steps of the reduction between two visits of an output tile
+constexpr index_t kBlockPixels = 1024;  // pixels that a thread works on at a time
+
+// Some images, and some of their output rows: the unit of work.
+struct Block {
+  index_t images, rows;              // of a block
+  index_t image_blocks, row_blocks;  // how many there are
+
+  Block(index_t total_images, index_t p, index_t q, int threads) {
+    const index_t plane = std::max<index_t>(p * q, 1);
+    images = std::max<index_t>(1, std::min(kBlockPixels / plane, total_images / threads));
+    rows = plane <= kBlockPixels ? p : std::max<index_t>(1, kBlockPixels / q);
+    image_blocks = (total_images + images - 1) / images;
+    row_blocks = rows > 0 ? (p + rows - 1) / rows : 0;
+  }
+};
+
+// The kernel's positions that take part in a correlation.
+class Taps {
+ public:
+  explicit Taps(index_t most) : memory_(3 * most), most_(most) {}
+  void add(index_t dh, index_t dw, index_t source) {
+    h()[count] = dh;
+    w()[count] = dw;
+    from()[count] = source;
+    ++count;
+    low_h = count == 1 ? dh : std::min(low_h, dh);
+    low_w = count == 1 ? dw : std::min(low_w, dw);
+    high_h = count == 1 ? dh : std::max(high_h, dh);
+    high_w = count == 1 ? dw : std::max(high_w, dw);
+  }
+  void clear() { count = low_h = low_w = high_h = high_w = 0; }
+  index_t* h() const { return memory_.data(); }                 // shift of the input row
+  index_t* w() const { return memory_.data() + most_; }         // and column
+  index_t* from() const { return memory_.data() + 2 * most_; }  // place in the weight's r x s
+
+  index_t count = 0, low_h = 0, low_w = 0, high_h = 0, high_w = 0;
+
+ private:
+  Scratch<index_t> memory_;
+  index_t most_;
+};
+
+// out[image][m][i][j] = start[m] + sum over c, t of
+//                       weight[m][c][t] in[image][c][i stride_h + h_t][j stride_w + w_t],
+// where `in` is 0 outside its h x w, for m and c within one of `groups` groups.
+template <class T>
+struct Correlation {
+  In<T> in;  // R rows of images_per_row images
+  Out<T> out;
+  index_t images_per_row, groups;
+  index_t channels, h, w;  // of `in`, channels per group
+  index_t m, p, q;         // of `out`, m per group
+  index_t stride_h, stride_w;
+  // (i, j) of an image's channel is stored at out_first + i * out_row + j * out_column.
+  index_t out_first, out_row, out_column, out_plane;
+  const Taps& taps;
+  const T* weight;  // as pack_weight leaves it
+  const T* bias;    // [groups * m], or null
+
+  index_t images() const { return in.count * images_per_row; }
+  const T* in_image(index_t i) const {
+    return in[static_cast<std::int32_t>(i / images_per_row)] +
+           i % images_per_row * groups * channels * h * w;
+  }
+  T* out_image(index_t i) const {
+    return out[static_cast<std::int32_t>(i / images_per_row)] +
+           i % images_per_row * groups * m * out_plane;
+  }
+  // The reduction is cut into blocks of whole channels.
+  index_t channel_blocks() const {
+    return std::max<index_t>(1, (channels * taps.count + kPanelSteps - 1) / kPanelSteps);
+  }
+  index_t first_channel(index_t block) const { return channels * block / channel_blocks(); }
+  index_t most_channels() const { return (channels + channel_blocks() - 1) / channel_blocks(); }
+  index_t flops() const { return 2 * images() * groups * m * p * q * channels * taps.count; }
+};
+
+// weight(group, m, c, t) lies at group * stride_group + m * stride_m + c * stride_c + taps.from[t].
+struct WeightStrides {
+  index_t group, m, c;
+};
+
+// Packs to [group][channel block][tile of m][c, t][row of the tile].
+template <class T>
+void pack_weight(const Correlation<T>& o, const T* weight, WeightStrides stride, T* to) {
+  const TileRows tiles(o.m);
+  const index_t taps = o.taps.count, steps = o.channels * taps;
+  const int threads = worthwhile_threads(64 * o.groups * o.m * steps);
+#pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
+  for (index_t item = 0; item < o.groups * tiles.tiles; ++item) {
+    const index_t group = item / tiles.tiles, tile = item % tiles.tiles;
+    const index_t top = tiles.first(tile), height = tiles.height(tile);
+    for (index_t block = 0; block < o.channel_blocks(); ++block) {
+      const index_t c0 = o.first_channel(block), c1 = o.first_channel(block + 1);
+      T* t = to + group * o.m * steps + o.m * c0 * taps + top * (c1 - c0) * taps;
+      for (index_t c = c0; c < c1; ++c) {
+        const T* from = weight + group * stride.group + top * stride.m + c * stride.c;
+        for (index_t tap = 0; tap < taps; ++tap, t += height) {
+          const T* f = from + o.taps.from()[tap];
+          for (index_t i = 0; i < height; ++i) t[i] = f[i * stride.m];
+        }
+      }
+    }
+  }
+}
+
+// Where panels are packed from: `in` itself, or, where taps reach over the edges or the columns are
+// strided, a staged copy of the block with zero margins and the columns sorted by their remainder
+// modulo stride_w. In both, neighbouring output columns read neighbouring elements.
+template <class T>
+struct Source {
+  const Correlation<T>& o;
+  index_t rows, columns;  // of the staged copy; columns per remainder
+  bool staged;
+  index_t row, plane;  // strides
+
+  Source(const Correlation<T>& o, index_t block_rows) : o(o) {
+    rows = (block_rows - 1) * o.stride_h + o.taps.high_h - o.taps.low_h + 1;
+    const index_t width = (o.q - 1) * o.stride_w + o.taps.high_w - o.taps.low_w + 1;
+    columns = (width + o.stride_w - 1) / o.stride_w;
+    staged = o.stride_w != 1 || o.taps.low_h < 0 || o.taps.low_w < 0 ||
+             (o.p - 1) * o.stride_h + o.taps.high_h >= o.h ||
+             (o.q - 1) * o.stride_w + o.taps.high_w >= o.w;
+    row = staged ? o.stride_w * columns : o.w;
+    plane = staged ? rows * row : o.h * o.w;
+  }
+  index_t size(index_t images) const { return staged ? images * o.most_channels() * plane : 0; }
+  index_t tap(index_t t) const {
+    if (!staged) return o.taps.h()[t] * row + o.taps.w()[t];
+    const index_t h = o.taps.h()[t] - o.taps.low_h, w = o.taps.w()[t] - o.taps.low_w;
+    return h * row + w % o.stride_w * columns + w / o.stride_w;
+  }
+  // Copies the planes of `channels` channels that begin at `from`; i0 is the block's first output
+  // row.
+  void stage(const T* from, index_t channels, index_t i0, T* to) const {
+    const index_t top = i0 * o.stride_h + o.taps.low_h;
+    for (index_t c = 0; c < channels; ++c, from += o.h * o.w) {
+      for (index_t y = top; y < top + rows; ++y) {
+        for (index_t rest = 0; rest < o.stride_w; ++rest, to += columns) {
+          const index_t left = o.taps.low_w + rest;  // input column of to[0]
+          // Columns left + x stride_w lie inside for first <= x < last.
+          const index_t first = left >= 0 ? 0 : (-left + o.stride_w - 1) / o.stride_w;
+          const index_t last = left >= o.w ? 0 : (o.w - left + o.stride_w - 1) / o.stride_w;
+          if (y < 0 || y >= o.h || first >= last) {
+            std::fill_n(to, columns, T(0));
+            continue;
+          }
+          const index_t end = std::min(last, columns), begin = std::min(first, end);
+          const T* f = from + y * o.w + left;
+          std::fill_n(to, begin, T(0));
+          if (o.stride_w == 1) {
+            std::copy(f + begin, f + end, to + begin);
+          } else {
+            for (index_t x = begin; x < end; ++x) to[x] = f[x * o.stride_w];
+          }
+          std::fill(to + end, to + columns, T(0));
+        }
+      }
+    }
+  }
+};
+
+// to[step][lane] for `channels` x taps steps, the lanes in runs of kRun neighbouring elements.
+template <class T, int kRun>
+void pack_panel(const T* const* run, index_t channels, index_t plane, const index_t* taps,
+                index_t tap_count, T* to) {
+  constexpr int kRuns = Simd<T>::kWidth / kRun;
+  const T* from[kRuns];
+  std::copy_n(run, kRuns, from);
+  for (index_t c = 0; c < channels; ++c) {
+    for (index_t t = 0; t < tap_count; ++t, to += Simd<T>::kWidth) {
+      const index_t offset = c * plane + taps[t];
+      for (int u = 0; u < kRuns; ++u)
+        std::memcpy(to + u * kRun, from[u] + offset, kRun * sizeof(T));
+    }
+  }
+}
+
+// The longest run of lanes, a whole vector at most, that never leaves an output row.
+template <class T>
+int run_length(index_t q) {
+  int run = Simd<T>::kLanes;
+  while (run > 1 && (q % run != 0 || run < Simd<T>::kLanes / 4)) run /= 2;
+  return run >= Simd<T>::kLanes / 4 ? run : 1;
+}
+
+template <class T>
+struct Workspace {
+  T* stage;
+  T* panel;
+  const index_t* taps;  // offsets in the source
+};
+
+// Tiles [first_tile, last_tile) of output channels of one group, for one block of pixels.
+template <class T>
+void correlate_block(const Correlation<T>& o, const Source<T>& source, index_t group,
+                     index_t first_image, index_t images, index_t i0, index_t rows,
+                     index_t first_tile, index_t last_tile, const Workspace<T>& work) {
+  constexpr int kLanes = Simd<T>::kLanes, kWidth = Simd<T>::kWidth;
+  const int run = run_length<T>(o.q), runs = kWidth / run;
+  const index_t taps = o.taps.count, pixels = images * rows * o.q;
+  const TileRows tiles(o.m);
+  // Whole vectors of pixels are neighbours in the output as well?
+  const bool whole_vectors =
+      o.out_column == 1 && ((o.out_row == o.q && rows * o.q % kLanes == 0) || run == kLanes);
+  for (index_t block = 0; block < o.channel_blocks(); ++block) {
+    const index_t c0 = o.first_channel(block), channels = o.first_channel(block + 1) - c0;
+    const index_t in_channel = (group * o.channels + c0) * o.h * o.w;
+    if (source.staged && taps > 0) {
+      for (index_t i = 0; i < images; ++i) {
+        source.stage(o.in_image(first_image + i) + in_channel, channels, i0,
+                     work.stage + i * channels * source.plane);
+      }
+    }
+    const T* weight = o.weight + (group * o.channels + c0) * o.m * taps;
+    for (index_t pixel = 0; pixel < pixels; pixel += kWidth) {
+      // Lanes beyond the last pixel repeat the last run; they are not stored.
+      const T* from[kWidth];
+      T* to[kWidth];  // channel 0 of the group
+      for (int u = 0; u < runs; ++u) {
+        const index_t at = std::min(pixel + u * run, pixels - run);
+        const index_t image = at / (rows * o.q), i = at / o.q % rows, j = at % o.q;
+        from[u] = source.staged ? work.stage + image * channels * source.plane +
+                                      i * o.stride_h * source.row + j
+                                : o.in_image(first_image + image) + in_channel +
+                                      (i0 + i) * o.stride_h * source.row + j;
+        to[u] = o.out_image(first_image + image) + group * o.m * o.out_plane + o.out_first +
+                (i0 + i) * o.out_row + j * o.out_column;
+      }
+      if (run == kLanes) {
+        pack_panel<T, kLanes>(from, channels, source.plane, work.taps, taps, work.panel);
+      } else if (run == kLanes / 2) {
+        pack_panel<T, std::max(kLanes / 2, 1)>(from, channels, source.plane, work.taps, taps,
+                                               work.panel);
+      } else if (run == kLanes / 4) {
+        pack_panel<T, std::max(kLanes / 4, 1)>(from, channels, source.plane, work.taps, taps,
+                                               work.panel);
+      } else {
+        pack_panel<T, 1>(from, channels, source.plane, work.taps, taps, work.panel);
+      }
+      const int valid_runs = static_cast<int>(std::min<index_t>(runs, (pixels - pixel) / run));
+      const bool direct = whole_vectors && valid_runs == runs;
+      for (index_t tile = first_tile; tile < last_tile; ++tile) {
+        alignas(kVectorBytes) T whole[kMaxTileRows * kWidth];
+        const index_t top = tiles.first(tile);
+        const int height = tiles.height(tile);
+        const bool from_c = block > 0 || o.out.accumulate;
+        Tile<T> t{weight + top * channels * taps,
+                  work.panel,
+                  {1, 1, channels * taps},
+                  {0, 0, kWidth},
+                  {whole, whole + kLanes},
+                  kWidth,
+                  from_c,
+                  o.bias ? o.bias + group * o.m + top : nullptr};
+        if (direct) {
+          t.c[0] = to[0] + top * o.out_plane;
+          t.c[1] = to[runs / 2] + top * o.out_plane;
+          t.ldc = o.out_plane;
+          multiply_tile(height, t);
+          continue;
+        }
+        // The tile in between: c, gathered and scattered run by run.
+        const auto each = [&](auto&& f) {
+          for (int i = 0; i < height; ++i) {
+            for (int u = 0; u < valid_runs; ++u) {
+              T* c = to[u] + (top + i) * o.out_plane;
+              for (int v = 0; v < run; ++v) f(whole[i * kWidth + u * run + v], c[v * o.out_column]);
+            }
+          }
+        };
+        if (from_c) each([](T& lane, T& c) { lane = c; });
+        multiply_tile(height, t);
+        each([](T& lane, T& c) { c = lane; });
+      }
+    }
+  }
+}
+
+template <class T>
+void correlate(const Correlation<T>& o) {
+  if (o.images() == 0 || o.p <= 0 || o.q <= 0) return;
+  const int threads = worthwhile_threads(o.flops());
+  const Block block(o.images(), o.p, o.q, threads);
+  const Source<T> source(o, block.rows);
+  const index_t tiles = (o.m + kMaxTileRows - 1) / kMaxTileRows;
+  const index_t blocks = o.groups * block.image_blocks * block.row_blocks;
+  // Few pixels: the threads share the output channels too.
+  const index_t parts = std::min(tiles, (threads + blocks - 1) / blocks);
+  const index_t stage_size = round_up(source.size(block.images), 64);
+  const index_t panel_size = o.most_channels() * o.taps.count * Simd<T>::kWidth;
+  const Scratch<T> memory(threads * (stage_size + panel_size));
+  const Scratch<index_t> taps(o.taps.count);
+  for (index_t t = 0; t < o.taps.count; ++t) taps.data()[t] = source.tap(t);
+#pragma omp parallel for schedule(dynamic) num_threads(threads) if (threads > 1)
+  for (index_t item = 0; item < blocks * parts; ++item) {
+    T* own = memory.data() + omp_get_thread_num() * (stage_size + panel_size);
+    const index_t part = item % parts, row_block = item / parts % block.row_blocks;
+    const index_t rest = item / parts / block.row_blocks;
+    const index_t group = rest / block.image_blocks;
+    const index_t image = rest % block.image_blocks * block.images, i0 = row_block * block.rows;
+    correlate_block(o, source, group, image, std::min(block.images, o.images() - image), i0,
+                    std::min(block.rows, o.p - i0), tiles * part / parts,
+                    tiles * (part + 1) / parts, {own, own + stage_size, taps.data()});
+  }
+}
+
+}  // namespace
+
+template <class T>
+void conv2d_forward(const ConvGeometry& g, const T* x, const T* weight, const T* bias, T* y) {
+  Taps taps(g.r * g.s);
+  for (index_t t = 0; t < g.r * g.s; ++t) {
+    taps.add(t / g.s * g.dilation_h - g.pad_h, t % g.s * g.dilation_w - g.pad_w, t);
+  }
+  const index_t channels = g.c / g.groups, m = g.k / g.groups, steps = channels * g.r * g.s;
+  const Scratch<T> packed(g.weight_size());
+  const Correlation<T> o{one_row(x), one_row(y), g.n,  g.groups,      channels,   g.h, g.w,
+                         m,          g.p,        g.q,  g.stride_h,    g.stride_w, 0,   g.q,
+                         1,          g.p * g.q,  taps, packed.data(), bias};
+  pack_weight(o, weight, {m * steps, steps, g.r * g.s}, packed.data());
+  correlate(o);
+}
+
+// gx[c][h][w] takes part in y[k][p][q] through tap (r, s) where h = p stride + r dilation - pad.
+// For the h with h mod stride = a that is p = i + (a + pad - r dilation) / stride with h = i stride
+// + a, where the division leaves no rest: one correlation with the taps of that kind per remainder.
+template <class T>
+void conv2d_grad_input(const ConvGeometry& g, const T* weight, In<T> gy, Out<T> gx) {
+  const index_t channels = g.k / g.groups, m = g.c / g.groups, plane = g.r * g.s;
+  Taps taps(plane);
+  const Scratch<T> packed(g.weight_size());
+  for (index_t a = 0; a < std::min(g.stride_h, g.h); ++a) {
+    for (index_t b = 0; b < std::min(g.stride_w, g.w); ++b) {
+      taps.clear();
+      for (index_t t = 0; t < plane; ++t) {
+        const index_t dh = a + g.pad_h - t / g.s * g.dilation_h;
+        const index_t dw = b + g.pad_w - t % g.s * g.dilation_w;
+        if (dh % g.stride_h == 0 && dw % g.stride_w == 0) {
+          taps.add(dh / g.stride_h, dw / g.stride_w, t);
+        }
+      }
+      const index_t p = (g.h - a + g.stride_h - 1) / g.stride_h;
+      const index_t q = (g.w - b + g.stride_w - 1) / g.stride_w;
+      const Correlation<T> o{gy,          gx,
+                             g.n,         g.groups,
+                             channels,    g.p,
+                             g.q,         m,
+                             p,           q,
+                             1,           1,
+                             a * g.w + b, g.stride_h * g.w,
+                             g.stride_w,  g.h * g.w,
+                             taps,        packed.data(),
+                             nullptr};
+      pack_weight(o, weight, {channels * m * plane, plane, m * plane}, packed.data());
+      correlate(o);
+    }
+  }
+}
+
+namespace {
+
+// The gradient of the weight for R rows that share one x. Columns of the product are the channels
+// of x, one product per tap, read from a staged copy [image][row][column][channel]; where the
+// channels fill a tile badly, columns are all (channel, tap) pairs, each pixel's gathered into one
+// vector. Rows are the output channels of all R cotangents. A block of pixels is summed from zero
+// and added to the result, blocks in order, so that long sums stay accurate.
+template <class T>
+class WeightGradient {
+ public:
+  WeightGradient(const ConvGeometry& g, const T* x, In<T> gy, Out<T> gw)
+      : g(g),
+        x(x),
+        gy(gy),
+        gw(gw),
+        channels(g.c / g.groups),
+        m(g.k / g.groups),
+        taps(g.r * g.s),
+        gathered(3 * channels < 2 * round_up(channels, kWidth)),
+        columns(gathered ? channels * taps : channels),
+        products(gathered ? 1 : taps),
+        threads(worthwhile_threads(g.flops() * gw.count)),
+        block(g.n, g.p, g.q, 1),
+        high((block.rows - 1) * g.stride_h + (g.r - 1) * g.dilation_h + 1),
+        wide((g.q - 1) * g.stride_w + (g.s - 1) * g.dilation_w + 1) {}
+
+  void run() const {
+    const index_t panels = (columns + kWidth - 1) / kWidth;
+    // The threads share the columns first: packed cotangents are then needed by all of them, while
+    // each stages its own channels.
+    const index_t column_parts = std::min<index_t>(panels, threads);
+    const TileRows tiles(m, (threads + column_parts - 1) / column_parts);
+    const index_t all_tiles = tiles.tiles * gw.count;
+    const index_t row_parts = std::min(all_tiles, (threads + column_parts - 1) / column_parts);
+    const index_t pixels = block.images * block.rows * g.q;
+    const index_t most_panels = (panels + column_parts - 1) / column_parts;
+    const index_t most_tiles = (all_tiles + row_parts - 1) / row_parts;
+    const index_t area = block.images * high * wide;
+    const index_t planar = gathered ? round_up(area * channels, 64) : 0;
+    const index_t stage = planar + most_panels * kWidth * (gathered ? pixels : area);
+    const index_t left = round_up(most_tiles * kMaxTileRows * pixels, 64);
+    const index_t sums = products * kMaxTileRows * kWidth;
+    const index_t own = stage + left + sums;
+    const Scratch<T> memory(threads * own);
+#pragma omp parallel for schedule(dynamic) num_threads(threads) if (threads > 1)
+    for (index_t item = 0; item < g.groups * column_parts * row_parts; ++item) {
+      const index_t row_part = item % row_parts, column_part = item / row_parts % column_parts;
+      T* mine = memory.data() + omp_get_thread_num() * own;
+      part(item / row_parts / column_parts, tiles, all_tiles * row_part / row_parts,
+           all_tiles * (row_part + 1) / row_parts, panels * column_part / column_parts,
+           panels * (column_part + 1) / column_parts, mine, mine + planar, mine + stage,
+           mine + stage + left);
+    }
+  }
+
+ private:
+  static constexpr index_t kWidth = Simd<T>::kWidth, kLanes = Simd<T>::kLanes;
+
+  // Rows [first_tile, last_tile) and columns of [first_panel, last_panel), over all pixels.
+  void part(index_t group, const TileRows& tiles, index_t first_tile, index_t last_tile,
+            index_t first_panel, index_t last_panel, T* planar, T* right, T* left, T* sums) const {
+    bool first = true;
+    for (index_t n0 = 0; n0 < g.n; n0 += block.images) {
+      const index_t images = std::min(block.images, g.n - n0);
+      for (index_t i0 = 0; i0 < g.p; i0 += block.rows, first = false) {
+        const index_t rows = std::min(block.rows, g.p - i0), pixels = images * rows * g.q;
+        const index_t c0 = first_panel * kWidth, c1 = std::min(last_panel * kWidth, columns);
+        if (gathered) {
+          stage_planar(group, n0, images, i0, planar);
+          gather(images, rows, planar, c0, c1, right);
+        } else {
+          stage_channels(group, n0, images, i0, c0, c1, right);
+        }
+        T* a = left;
+        for (index_t tile = first_tile; tile < last_tile; ++tile) {
+          const index_t height = tiles.height(tile % tiles.tiles);
+          const T* from = gy[static_cast<std::int32_t>(tile / tiles.tiles)] + n0 * g.y_size() +
+                          (group * m + tiles.first(tile % tiles.tiles)) * g.p * g.q + i0 * g.q;
+          for (index_t n = 0; n < images; ++n, from += g.y_size(), a += height * rows * g.q) {
+            transpose(from, g.p * g.q, 1, height, rows * g.q, a, height);
+          }
+        }
+        for (index_t panel = first_panel; panel < last_panel; ++panel) {
+          const T* b =
+              right + (panel - first_panel) * kWidth * (gathered ? pixels : images * high * wide);
+          a = left;
+          for (index_t tile = first_tile; tile < last_tile; ++tile) {
+            const int height = tiles.height(tile % tiles.tiles);
+            for (index_t t = 0; t < products; ++t) {
+              T* c = sums + t * kMaxTileRows * kWidth;
+              Tile<T> product{a, b, {1, 1, pixels}, {0, 0, kWidth}, {c, c + kLanes}, kWidth};
+              if (!gathered) {
+                product.b += (t / g.s * g.dilation_h * wide + t % g.s * g.dilation_w) * kWidth;
+                product.count[0] = images;
+                product.count[1] = rows;
+                product.count[2] = g.q;
+                product.stride[0] = high * wide * kWidth;
+                product.stride[1] = g.stride_h * wide * kWidth;
+                product.stride[2] = g.stride_w * kWidth;
+              }
+              multiply_tile(height, product);
+            }
+            a += height * pixels;
+            const index_t column = panel * kWidth;
+            T* to = gw[static_cast<std::int32_t>(tile / tiles.tiles)] +
+                    (group * m + tiles.first(tile % tiles.tiles)) * channels * taps +
+                    column * products;
+            add(sums, height, std::min(kWidth, columns - column), first && !gw.accumulate, to);
+          }
+        }
+      }
+    }
+  }
+
+  void add(const T* sums, int height, index_t width, bool fresh, T* to) const {
+    for (int i = 0; i < height; ++i, to += channels * taps) {
+      for (index_t j = 0; j < width; ++j) {
+        for (index_t t = 0; t < products; ++t) {
+          T& out = to[j * products + t];
+          const T sum = sums[(t * kMaxTileRows + i) * kWidth + j];
+          out = fresh ? sum : out + sum;
+        }
+      }
+    }
+  }
+
+  // Calls inside(from, to, count) for the part of each staged row that lies inside x, and
+  // outside(to, count) for the margins; `to` counts pixels [image][high][wide].
+  template <class Inside, class Outside>
+  void each_row(index_t n0, index_t images, index_t i0, Inside inside, Outside outside) const {
+    const index_t begin = std::min(g.pad_w, wide);
+    const index_t end = std::clamp(g.pad_w + g.w, begin, wide);
+    index_t to = 0;
+    for (index_t n = n0; n < n0 + images; ++n) {
+      for (index_t y = i0 * g.stride_h - g.pad_h; y < i0 * g.stride_h - g.pad_h + high;
+           ++y, to += wide) {
+        if (y < 0 || y >= g.h) {
+          outside(to, wide);
+          continue;
+        }
+        outside(to, begin);
+        inside(n * g.x_size() + y * g.w, to + begin, end - begin);
+        outside(to + end, wide - end);
+      }
+    }
+  }
+
+  // Channels [c0, c1) as [panel][image][high][wide][kWidth].
+  void stage_channels(index_t group, index_t n0, index_t images, index_t i0, index_t c0, index_t c1,
+                      T* to) const {
+    for (index_t c = c0; c < c1; c += kWidth, to += images * high * wide * kWidth) {
+      const T* from = x + (group * channels + c) * g.h * g.w;
+      const index_t width = std::min(kWidth, c1 - c);
+      each_row(
+          n0, images, i0,
+          [&](index_t source, index_t at, index_t count) {
+            transpose(from + source, g.h * g.w, 1, width, count, to + at * kWidth, kWidth);
+            for (index_t j = 0; width < kWidth && j < count; ++j) {
+              std::fill(to + (at + j) * kWidth + width, to + (at + j + 1) * kWidth, T(0));
+            }
+          },
+          [&](index_t at, index_t count) { std::fill_n(to + at * kWidth, count * kWidth, T(0)); });
+    }
+  }
+
+  // All channels as [channel][image][high][wide].
+  void stage_planar(index_t group, index_t n0, index_t images, index_t i0, T* to) const {
+    for (index_t c = 0; c < channels; ++c, to += images * high * wide) {
+      const T* from = x + (group * channels + c) * g.h * g.w;
+      each_row(
+          n0, images, i0,
+          [&](index_t source, index_t at, index_t count) {
+            std::copy_n(from + source, count, to + at);
+          },
+          [&](index_t at, index_t count) { std::fill_n(to + at, count, T(0)); });
+    }
+  }
+
+  // Columns [c0, c1) of the (channel, tap) pairs of each pixel as [panel][pixel][kWidth].
+  void gather(index_t images, index_t rows, const T* planar, index_t c0, index_t c1, T* to) const {
+    for (index_t c = c0; c < c1; c += kWidth) {
+      index_t offset[kWidth];
+      const index_t width = std::min(kWidth, c1 - c);
+      for (index_t j = 0; j < kWidth; ++j) {
+        const index_t column = c + std::min(j, width - 1), t = column % taps;
+        offset[j] = column / taps * images * high * wide + t / g.s * g.dilation_h * wide +
+                    t % g.s * g.dilation_w;
+      }
+      for (index_t n = 0; n < images; ++n) {
+        for (index_t i = 0; i < rows; ++i) {
+          const T* from = planar + (n * high + i * g.stride_h) * wide;
+          for (index_t j = 0; j < g.q; ++j, from += g.stride_w, to += kWidth) {
+            for (index_t v = 0; v < kWidth; ++v) to[v] = from[offset[v]];
+          }
+        }
+      }
+    }
+  }
+
+  const ConvGeometry& g;
+  const T* x;
+  In<T> gy;
+  Out<T> gw;
+  index_t channels, m, taps;
+  bool gathered;
+  index_t columns, products;  // of one product; products into which a tile's columns unfold
+  int threads;
+  Block block;
+  index_t high, wide;  // a staged image
+};
+
+}  // namespace
+
+template <class T>
+void conv2d_grad_weight(const ConvGeometry& g, In<T> x, In<T> gy, Out<T> gw) {
+  if (g.n == 0 || g.p * g.q == 0) {
+    for (std::int32_t r = 0; r < gw.count && !gw.accumulate; ++r) {
+      std::fill_n(gw[r], g.weight_size(), T(0));
+    }
+    return;
+  }
+  if (x.stride == 0) {
+    WeightGradient<T>(g, x.base, gy, gw).run();
+    return;
+  }
+  const int threads = worthwhile_threads(g.flops() * gw.count);
+#pragma omp parallel for schedule(dynamic) num_threads(threads) if (threads > 1)
+  for (std::int32_t r = 0; r < gw.count; ++r) {
+    WeightGradient<T>(g, x[r], gy.one(r), gw.one(r)).run();
+  }
+}
+
+// Calls f(n, channel of x, channel of y, tap, element of x, element of y) for every product of a
+// convolution; elements count within one channel.
+template <class F>
+void each_product(const ConvGeometry& g, F f) {
+  const index_t channels = g.c / g.groups, m = g.k / g.groups;
+  for (index_t n = 0; n < g.n; ++n) {
+    for (index_t k = 0; k < g.k; ++k) {
+      for (index_t c = 0; c < channels; ++c) {
+        for (index_t t = 0; t < g.r * g.s; ++t) {
+          for (index_t i = 0; i < g.p * g.q; ++i) {
+            const index_t h = i / g.q * g.stride_h + t / g.s * g.dilation_h - g.pad_h;
+            const index_t w = i % g.q * g.stride_w + t % g.s * g.dilation_w - g.pad_w;
+            if (h < 0 || h >= g.h || w < 0 || w >= g.w) continue;
+            const index_t x = ((n * g.groups + k / m) * channels + c) * g.h * g.w + h * g.w + w;
+            f(x, (k * channels + c) * g.r * g.s + t, (n * g.k + k) * g.p * g.q + i);
+          }
+        }
+      }
+    }
+  }
+}
+
+template <class T>
+void conv2d_forward_naive(const ConvGeometry& g, const T* x, const T* weight, const T* bias, T* y) {
+  const Scratch<double> sum(g.n * g.y_size());
+  for (index_t i = 0; i < g.n * g.y_size(); ++i) {
+    sum.data()[i] = bias ? double(bias[i / (g.p * g.q) % g.k]) : 0;
+  }
+  each_product(g, [&](index_t i, index_t j, index_t o) {
+    sum.data()[o] += double(x[i]) * double(weight[j]);
+  });
+  for (index_t i = 0; i < g.n * g.y_size(); ++i) y[i] = static_cast<T>(sum.data()[i]);
+}
+
+template <class T>
+void conv2d_grad_input_naive(const ConvGeometry& g, const T* weight, In<T> gy, Out<T> gx) {
+  const index_t size = g.n * g.x_size();
+  const Scratch<double> sum(size);
+  for (std::int32_t r = 0; r < gx.count; ++r) {
+    for (index_t i = 0; i < size; ++i) sum.data()[i] = gx.accumulate ? double(gx[r][i]) : 0;
+    each_product(g, [&](index_t i, index_t j, index_t o) {
+      sum.data()[i] += double(gy[r][o]) * double(weight[j]);
+    });
+    for (index_t i = 0; i < size; ++i) gx[r][i] = static_cast<T>(sum.data()[i]);
+  }
+}
+
+template <class T>
+void conv2d_grad_weight_naive(const ConvGeometry& g, In<T> x, In<T> gy, Out<T> gw) {
+  const index_t size = g.weight_size();
+  const Scratch<double> sum(size);
+  for (std::int32_t r = 0; r < gw.count; ++r) {
+    for (index_t i = 0; i < size; ++i) sum.data()[i] = gw.accumulate ? double(gw[r][i]) : 0;
+    each_product(g, [&](index_t i, index_t j, index_t o) {
+      sum.data()[j] += double(gy[r][o]) * double(x[r][i]);
+    });
+    for (index_t i = 0; i < size; ++i) gw[r][i] = static_cast<T>(sum.data()[i]);
+  }
+}
+
+CONCORD_KERNEL_AND_NAIVE(conv2d_forward)
+CONCORD_KERNEL_AND_NAIVE(conv2d_grad_input)
+CONCORD_KERNEL_AND_NAIVE(conv2d_grad_weight)
+
+}  // namespace concord::kernels::cpu
