@@ -43,26 +43,31 @@ class Optimizer {
 
   double rate() const { return rate_; }
   void rate(double rate) { rate_ = rate; }  ///< schedules set it before each step
-  std::int64_t steps() const { return steps_; }
   Clip clip;
 
-  /// State by name ("adam/m", ...), sharing memory, and the step count: for checkpoints.
+  /// What a checkpoint has to keep, by name ("m", "v", ...), in the layout of θ; shares memory.
   virtual std::map<std::string, Tensor> state() const = 0;
-  std::int64_t& step_count() { return steps_; }
+  std::int64_t steps() const { return steps_; }  ///< finished steps
+  void steps(std::int64_t n) { steps_ = n; }     ///< when continuing from a checkpoint
 
  protected:
-  Optimizer(const ParameterStore& store, double rate, double decay) : store_(store), rate_(rate), decay_(decay) {}
+  Optimizer(const ParameterStore& store, double rate, double decay) : rate_(rate), store_(store), decay_(decay) {}
 
-  /// The update of one run of slices [offset, offset + size) of θ that have equal factors; `scalars`
-  /// has rate, decay and clipping filled in. Written once per optimiser for f32 and f64.
+  /// The update of θ[offset, offset + size), whose slices have equal factors; `scalars` has rate,
+  /// decay, clipping and `first` filled in, the rest is the optimiser's.
   virtual void update(const Theta& theta, index_t offset, index_t size, kernels::StepScalars scalars,
                       kernels::WeightedRows<float> d) = 0;
   virtual void update(const Theta& theta, index_t offset, index_t size, kernels::StepScalars scalars,
                       kernels::WeightedRows<double> d) = 0;
 
+  double rate_;
+
+ private:
+  template <class T> void step_as(const Theta& theta, const Direction& d, double norm_squared);
+
   const ParameterStore& store_;
-  double rate_, decay_;
-  std::int64_t steps_ = 0;  ///< finished steps
+  double decay_;
+  std::int64_t steps_ = 0;
 };
 
 }  // namespace concord::optim
