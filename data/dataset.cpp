@@ -80,6 +80,29 @@ void Dataset::read(std::span<const index_t> items, const Rng& epoch, Batch& out)
   }
 }
 
+ChannelScale channel_scale(std::string_view op, const Normalisation& normalisation,
+                           index_t channels) {
+  const auto& [mean, deviation] = normalisation;
+  const auto fits = [&](const auto& v) {
+    return v.size() <= 1 || static_cast<index_t>(v.size()) == channels;
+  };
+  const auto usable = [](double d) { return std::isfinite(d) && d > 0; };
+  if (!fits(mean) || !fits(deviation) || !std::all_of(deviation.begin(), deviation.end(), usable)) {
+    throw ValueError(
+        fmt::format("{}: {} means and {} deviations for {} channels, expected one for all or each, "
+                    "deviations positive",
+                    op, mean.size(), deviation.size(), channels));
+  }
+  ChannelScale s;
+  for (index_t c = 0; c < channels; ++c) {
+    const double m = mean.empty() ? 0.0 : mean[mean.size() == 1 ? 0 : c];
+    const double d = deviation.empty() ? 1.0 : deviation[deviation.size() == 1 ? 0 : c];
+    s.scale.push_back(static_cast<float>(1.0 / (255.0 * d)));
+    s.shift.push_back(static_cast<float>(-m / d));
+  }
+  return s;
+}
+
 ImageSet::ImageSet(Tensor images, Tensor labels, std::vector<Target> targets,
                    Normalisation normalisation)
     : images_(std::move(images)), labels_(std::move(labels)), targets_(std::move(targets)) {
@@ -89,32 +112,15 @@ ImageSet::ImageSet(Tensor images, Tensor labels, std::vector<Target> targets,
   check_shape("image set", "labels", labels_, {tasks(), size()});
   for (int t = 0; t < tasks(); ++t)
     check_labels("image set", labels_[t].values<std::int64_t>(), targets_[t]);
-
-  const auto channels = static_cast<std::size_t>(images_.dim(1));
-  const auto [mean, deviation] = std::move(normalisation);
-  const auto fits = [&](const auto& v) { return v.size() <= 1 || v.size() == channels; };
-  const auto usable = [](double d) { return std::isfinite(d) && d > 0; };
-  if (!fits(mean) || !fits(deviation) || !std::all_of(deviation.begin(), deviation.end(), usable)) {
-    throw ValueError(
-        fmt::format("image set: normalisation needs one positive deviation and one mean for all or "
-                    "each of {} channels",
-                    channels));
-  }
-  for (std::size_t c = 0; c < channels; ++c) {
-    const double m = mean.empty() ? 0.0 : mean[mean.size() == 1 ? 0 : c];
-    const double d = deviation.empty() ? 1.0 : deviation[deviation.size() == 1 ? 0 : c];
-    scale_.push_back(static_cast<float>(1.0 / (255.0 * d)));
-    shift_.push_back(static_cast<float>(-m / d));
-  }
+  scale_ = channel_scale("image set", normalisation, images_.dim(1));
 }
 
 void ImageSet::read_input(index_t item, const Rng&, std::span<float> out) const {
-  const std::size_t channels = scale_.size(),
-                    plane = out.size() / std::max<std::size_t>(channels, 1);
-  const std::uint8_t* in = images_.data<std::uint8_t>() + item * static_cast<index_t>(out.size());
-  for (std::size_t c = 0; c < channels; ++c) {
-    const float scale = scale_[c], shift = shift_[c];
-    for (std::size_t i = c * plane; i < (c + 1) * plane; ++i) out[i] = in[i] * scale + shift;
+  const index_t channels = images_.dim(1), plane = images_.dim(2) * images_.dim(3);
+  const std::uint8_t* in = images_.data<std::uint8_t>() + item * channels * plane;
+  for (index_t c = 0; c < channels; ++c) {
+    const float scale = scale_.scale[c], shift = scale_.shift[c];
+    for (index_t i = c * plane; i < (c + 1) * plane; ++i) out[i] = in[i] * scale + shift;
   }
 }
 

@@ -67,12 +67,24 @@ struct Splits {
   DatasetPtr train, validation, test;
 };
 
+/// The parts in which a published data set comes.
+enum class Part { train, test };
+
 /// Channel c of an image in 0..255 is read as (value / 255 - mean[c]) / deviation[c]. One entry
 /// serves all channels; none leaves values in [0, 1].
 struct Normalisation {
   std::vector<double> mean;
   std::vector<double> deviation;
 };
+
+/// The same as value * scale[c] + shift[c].
+struct ChannelScale {
+  std::vector<float> scale, shift;
+};
+/// Throws ValueError "<op>: ..." for counts that are neither 0, 1 nor `channels`, or a bad
+/// deviation.
+ChannelScale channel_scale(std::string_view op, const Normalisation& normalisation,
+                           index_t channels);
 
 /// Images kept as bytes, read as f32.
 class ImageSet final : public Dataset {
@@ -96,7 +108,7 @@ class ImageSet final : public Dataset {
  private:
   Tensor images_, labels_;
   std::vector<Target> targets_;
-  std::vector<float> scale_, shift_;  // per channel: value * scale + shift
+  ChannelScale scale_;
 };
 
 using ImageSetPtr = std::shared_ptr<const ImageSet>;

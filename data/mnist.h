@@ -9,8 +9,6 @@
 
 namespace concord::data {
 
-enum class Part { train, test };
-
 /// Where Debian's package dataset-fashion-mnist puts its files.
 inline constexpr const char* kFashionMnistFolder = "/usr/share/datasets/fashion-mnist";
 

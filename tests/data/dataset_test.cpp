@@ -77,13 +77,13 @@ TEST_CASE("what does not fit together is said") {
   CHECK(message([&] {
           small_images({{0.1, 0.2, 0.3}, {1.0}});
         }) ==
-        "image set: normalisation needs one positive deviation and one mean for all or each of 2 "
-        "channels");
+        "image set: 3 means and 1 deviations for 2 channels, expected one for all or each, "
+        "deviations positive");
   CHECK(message([&] {
           small_images({{0.1}, {0.0}});
         }) ==
-        "image set: normalisation needs one positive deviation and one mean for all or each of 2 "
-        "channels");
+        "image set: 1 means and 1 deviations for 2 channels, expected one for all or each, "
+        "deviations positive");
   CHECK(message([&] { split_items(5, 6, 0); }) == "split: 6 items in the second part, there are 5");
   CHECK(message([&] { few_per_class(*set, 5, 0); }) ==
         "few_per_class: class 1 has 4 items, expected at least 5");
