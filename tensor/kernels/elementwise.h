@@ -6,7 +6,7 @@
 //
 // All expressions are of type T and use only the functions defined below, so that both compilers
 // take them. At a kink the derivative is PyTorch's: relu'(0) = 0, abs'(0) = 0; a tie of min or max
-// gives each side half.
+// gives each side half. NaN in, NaN out (a != a), so that the watch finds it.
 #pragma once
 
 #include <cmath>
@@ -44,8 +44,8 @@
   BINARY(sub, a - b, T(1), T(-1))                                                                  \
   BINARY(mul, a* b, b, a)                                                                          \
   BINARY(div, a / b, T(1) / b, -y / b)                                                             \
-  BINARY(minimum, a < b ? a : b, a < b ? T(1) : a > b ? T(0) : T(0.5), b < a ? T(1) : b > a ? T(0) : T(0.5)) \
-  BINARY(maximum, a > b ? a : b, a > b ? T(1) : a < b ? T(0) : T(0.5), b > a ? T(1) : b < a ? T(0) : T(0.5))
+  BINARY(minimum, a < b || a != a ? a : b, a < b ? T(1) : a > b ? T(0) : T(0.5), b < a ? T(1) : b > a ? T(0) : T(0.5)) \
+  BINARY(maximum, a > b || a != a ? a : b, a > b ? T(1) : a < b ? T(0) : T(0.5), b > a ? T(1) : b < a ? T(0) : T(0.5))
 
 namespace concord::kernels {
 
