@@ -1,5 +1,5 @@
-// Training: one supervised multitask run (a network, a method, a seed), step by step, so that it can
-// be interrupted anywhere and continued to the same bits.
+// Training: one supervised multitask run (a network, a method, a seed), step by step, so that it
+// can be interrupted anywhere and continued to the same bits.
 #pragma once
 
 #include <concord/autograd/parameters.h>
@@ -12,6 +12,7 @@
 #include <concord/multitask/telemetry.h>
 #include <concord/nn/network.h>
 #include <concord/optim/optimizer.h>
+#include <concord/optim/schedule.h>
 #include <concord/tensor/serialize.h>
 
 #include <cstdint>
@@ -32,12 +33,12 @@ struct Arm {
 struct TrainingOptions {
   std::string network = "lenet";
   index_t epochs = 1;
-  data::LoaderOptions loader;    ///< its seed is overwritten
+  data::LoaderOptions loader;  ///< its seed is overwritten
   std::string optimizer = "adam";
   double rate = 1e-3, momentum = 0.9, decay = 0;
   std::string schedule = "constant";
   double clip_norm = 0;
-  std::uint64_t seed = 0;        ///< of initial weights, order of the data, the method's draws
+  std::uint64_t seed = 0;  ///< of initial weights, order of the data, the method's draws
 };
 
 /// Mean loss and accuracy of one task over a data set.
@@ -48,8 +49,8 @@ struct Score {
 
 class Training {
  public:
-  /// All targets of the arm must have classes. Throws ValueError otherwise, or for an unknown network,
-  /// method or optimiser.
+  /// All targets of the arm must have classes. Throws ValueError otherwise, or for an unknown
+  /// network, method or optimiser.
   Training(Arm arm, const TrainingOptions& options, data::DatasetPtr train);
 
   /// One batch: forward, sweep, the method, the optimiser. Returns the number of images.
@@ -78,8 +79,6 @@ class Training {
   void load(const TensorFile& file);
 
  private:
-  double rate_now() const;
-
   Arm arm_;
   TrainingOptions options_;
   data::Loader loader_;
@@ -88,6 +87,7 @@ class Training {
   std::unique_ptr<nn::Network> network_;
   Theta theta_;
   std::unique_ptr<optim::Optimizer> optimizer_;
+  optim::Schedule schedule_;
   multitask::Step step_;
   multitask::Telemetry telemetry_;
   Tape tape_;
@@ -95,7 +95,7 @@ class Training {
   std::int64_t steps_ = 0;
   std::vector<double> loss_sums_;  // since take_losses(), and of how many batches
   std::int64_t loss_count_ = 0;
-  data::Batch batch_;              // reused from step to step
+  data::Batch batch_;  // reused from step to step
   std::vector<Var> outputs_, losses_;
 };
 
