@@ -19,5 +19,14 @@ AggregatorPtr make_cosine_gate(Options& options);
 AggregatorPtr make_pcgrad(Options& options);
 AggregatorPtr make_mgda(Options& options);
 AggregatorPtr make_cagrad(Options& options);
+AggregatorPtr make_upgrad(Options& options);
+AggregatorPtr make_dualproj(Options& options);
+AggregatorPtr make_imtl_g(Options& options);
+AggregatorPtr make_nash_mtl(Options& options);
+AggregatorPtr make_fairgrad(Options& options);
+AggregatorPtr make_aligned_mtl(Options& options);
+AggregatorPtr make_config(Options& options);
+AggregatorPtr make_gradvac(Options& options);
+AggregatorPtr make_krum(Options& options);
 
 }  // namespace concord::multitask

@@ -91,18 +91,29 @@ std::vector<double> Options::numbers(const std::string& name) {
   return values;
 }
 
-std::pair<std::string, std::vector<int>> Options::choice_or_tasks(
-    const std::string& name, std::initializer_list<std::string_view> allowed) {
+template <class T>
+std::pair<std::string, std::vector<T>> Options::choice_or_list(
+    const std::string& name, std::initializer_list<std::string_view> allowed,
+    std::string_view what) {
   const std::string* text = find(name, std::string(*allowed.begin()));
   if (!text) return {std::string(*allowed.begin()), {}};
   if (contains(allowed, *text)) return {*text, {}};
-  std::vector<int> tasks;
-  if (!parse_list(*text, tasks)) {
+  std::vector<T> values;
+  if (!parse_list(*text, values)) {
     wrong(name, *text,
-          fmt::format("one of {}, or task numbers with commas between them",
-                      fmt::join(allowed, ", ")));
+          fmt::format("one of {}, or {} with commas between them", fmt::join(allowed, ", "), what));
   }
-  return {"", tasks};
+  return {"", values};
+}
+
+std::pair<std::string, std::vector<int>> Options::choice_or_tasks(
+    const std::string& name, std::initializer_list<std::string_view> allowed) {
+  return choice_or_list<int>(name, allowed, "task numbers");
+}
+
+std::pair<std::string, std::vector<double>> Options::choice_or_numbers(
+    const std::string& name, std::initializer_list<std::string_view> allowed) {
+  return choice_or_list<double>(name, allowed, "numbers");
 }
 
 void Options::finish() const {

@@ -34,6 +34,10 @@ class Options {
   std::pair<std::string, std::vector<int>> choice_or_tasks(
       const std::string& name, std::initializer_list<std::string_view> allowed);
 
+  /// The same with a list of numbers ("0.5,2").
+  std::pair<std::string, std::vector<double>> choice_or_numbers(
+      const std::string& name, std::initializer_list<std::string_view> allowed);
+
   /// Throws ValueError "unknown option of <method> '...'" with the nearest names when a value was
   /// not read by anyone.
   void finish() const;
@@ -45,6 +49,10 @@ class Options {
  private:
   /// The given text, or null when the option is left at its default.
   const std::string* find(const std::string& name, std::string standard);
+  template <class T>
+  std::pair<std::string, std::vector<T>> choice_or_list(
+      const std::string& name, std::initializer_list<std::string_view> allowed,
+      std::string_view what);
   [[noreturn]] void wrong(const std::string& name, const std::string& value,
                           const std::string& expected) const;
 

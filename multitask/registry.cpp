@@ -19,6 +19,15 @@ constexpr MethodInfo kMethods[] = {
     {"pcgrad", Kind::gradient, "Gram, random order", "Yu et al. 2020, arXiv 2001.06782", "projects conflicting gradients onto each other's normal planes", make_pcgrad},
     {"mgda", Kind::gradient, "Gram", "Sener and Koltun 2018, arXiv 1810.04650", "the shortest convex combination of the gradients, exact", make_mgda},
     {"cagrad", Kind::gradient, "Gram", "Liu et al. 2021, arXiv 2110.14048", "the best worst-case descent in a ball around the mean gradient, exact", make_cagrad},
+    {"upgrad", Kind::gradient, "Gram", "Quinton and Rey 2024, arXiv 2406.16232", "mean of the gradients, each projected so that no task gets worse, exact", make_upgrad},
+    {"dualproj", Kind::gradient, "Gram", "Lopez-Paz and Ranzato 2017, arXiv 1706.08840 (GEM)", "the mean gradient, projected so that no task gets worse, exact", make_dualproj},
+    {"imtl_g", Kind::gradient, "Gram", "Liu et al. 2021, ICLR (IMTL)", "equal projections on all task gradients", make_imtl_g},
+    {"nash_mtl", Kind::gradient, "Gram", "Navon et al. 2022, arXiv 2202.01017", "the Nash bargaining solution: G w = 1 / w, exact", make_nash_mtl},
+    {"fairgrad", Kind::gradient, "Gram", "Ban and Ji 2024, arXiv 2402.15638", "alpha-fair progress: G w = w^(-1/alpha), exact", make_fairgrad},
+    {"aligned_mtl", Kind::gradient, "Gram", "Senushkin et al. 2023, arXiv 2305.19000", "gradients made orthogonal and equally long along their principal components", make_aligned_mtl},
+    {"config", Kind::gradient, "Gram", "Liu, Chu, Thuerey 2024, arXiv 2408.11104", "equal angles to all gradients, length of the summed projections", make_config},
+    {"gradvac", Kind::gradient, "Gram, random order, state", "Wang et al. 2021, arXiv 2010.05874", "raises each pair's cosine to its running mean", make_gradvac},
+    {"krum", Kind::gradient, "Gram", "Blanchard et al. 2017, NeurIPS", "the gradients with the nearest neighbours, against outliers", make_krum},
 };
 // clang-format on
 

@@ -13,4 +13,8 @@ namespace concord::multitask {
 double simplex_residual(const Gram& gram, std::span<const double> w,
                         std::span<const double> direction);
 
+/// For min |J^T v|^2 over v >= u: the worst of <g_t, d> >= 0, v >= u and <g_t, d> (v - u)_t = 0,
+/// with d = J^T v; relative to |g_t| * sum_j |v_j| |g_j|.
+double cone_residual(const Gram& gram, std::span<const double> u, std::span<const double> v);
+
 }  // namespace concord::multitask

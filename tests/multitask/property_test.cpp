@@ -37,6 +37,20 @@ const std::vector<Claim> kClaims = {
     {"cagrad", {{"scale", "1+c"}}, true, true, false, true},
     {"cagrad", {{"c", "1"}, {"scale", "1+c"}}, true, true, true, true},
     {"cagrad", {{"c", "2"}}, false, true, true, true},
+    {"upgrad", {}, true, true, true, true},
+    {"dualproj", {}, true, true, true, true},
+    {"imtl_g", {}, true, true, false, true},
+    {"config", {}, true, true, false, true},
+    {"aligned_mtl", {}, true, true, false, true},
+    {"aligned_mtl", {{"scale", "median"}}, true, true, false, true},
+    {"aligned_mtl", {{"scale", "rmse"}}, true, true, false, true},
+    {"gradvac", {}, true, false, false, true},
+    {"fairgrad", {{"alpha", "0"}}, true, true, false, true},
+    {"fairgrad", {}, false, true, true, false},
+    {"fairgrad", {{"alpha", "0.1"}}, false, true, true, false},
+    {"fairgrad", {{"alpha", "2"}}, false, true, true, false},
+    {"nash_mtl", {}, false, true, true, false},
+    {"nash_mtl", {{"preset", "libmtl"}}, false, true, true, false},
 };
 
 AggregateResult apply(const Claim& claim, const Matrix& m) {
@@ -121,6 +135,106 @@ TEST_CASE("scaling all gradients scales the direction") {
   }
 }
 
+TEST_CASE("upgrad is linear in the length of each gradient") {
+  const Rng rng(51);
+  for (const auto& [name, matrix] : typical_matrices()) {
+    CAPTURE(name);
+    std::vector<double> a(static_cast<std::size_t>(matrix.tasks)), b = a;
+    Matrix with_a = matrix, with_b = matrix, with_both = matrix;
+    for (int t = 0; t < matrix.tasks; ++t) {
+      const auto i = static_cast<std::uint64_t>(t);
+      const double ca = std::exp(rng.fork("a").normal(i)), cb = std::exp(rng.fork("b").normal(i));
+      for (std::int64_t k = 0; k < matrix.columns; ++k) {
+        with_a.at(t, k) *= ca, with_b.at(t, k) *= cb, with_both.at(t, k) *= ca + cb;
+      }
+    }
+    for (const char* method : {"upgrad", "sum"}) {
+      const Claim claim{method, {}, true, true, true, true};
+      auto sum = apply(claim, with_a).direction;
+      const auto other = apply(claim, with_b).direction;
+      for (std::size_t k = 0; k < sum.size(); ++k) sum[k] += other[k];
+      CHECK(distance(apply(claim, with_both).direction, sum) <= 1e-8 * longest_row(with_both));
+    }
+  }
+}
+
+TEST_CASE("solvers report residuals at rounding on matrices without degenerate rows") {
+  for (int i = 0; i < 100; ++i) {
+    const Rng rng = Rng(53).fork(static_cast<std::uint64_t>(i));
+    const int tasks = 2 + i % 11;
+    const Matrix m = gaussian(tasks, tasks + 5, rng);
+    for (const char* method : {"upgrad", "dualproj", "mgda", "cagrad"}) {
+      CAPTURE(method);
+      CHECK(aggregate(method, {}, m.values, tasks, m.columns).residual <= 1e-13);
+    }
+    for (const char* method : {"nash_mtl", "fairgrad", "imtl_g", "config"}) {
+      CAPTURE(method);
+      CHECK(aggregate(method, {}, m.values, tasks, m.columns).residual <= 1e-9);
+    }
+  }
+}
+
+TEST_CASE("nash_mtl: |d|^2 = T; fairgrad: each task's progress is w^(-1/alpha)") {
+  for (int i = 0; i < 60; ++i) {
+    const int tasks = 2 + i % 9;
+    const Matrix m = gaussian(tasks, tasks + 3, Rng(57).fork(static_cast<std::uint64_t>(i)));
+    const double norm = length(aggregate("nash_mtl", {}, m.values, tasks, m.columns).direction);
+    CHECK(norm * norm == doctest::Approx(tasks).epsilon(1e-9));
+    for (const double alpha : {0.1, 0.5, 2.0, 5.0}) {
+      const auto r =
+          aggregate("fairgrad", {{"alpha", std::to_string(alpha)}}, m.values, tasks, m.columns);
+      CAPTURE(alpha);
+      for (int t = 0; t < tasks; ++t) {
+        CHECK(progress(m, t, r.direction) ==
+              doctest::Approx(std::pow(r.weights[static_cast<std::size_t>(t)], -1 / alpha))
+                  .epsilon(1e-7));
+      }
+    }
+  }
+}
+
+TEST_CASE("aligned_mtl: the gradients' principal components all count the same") {
+  // The directions for p = e_t are orthogonal vectors of one length.
+  const Matrix m = gaussian(3, 6, Rng(59));
+  std::vector<std::vector<double>> d;
+  for (const char* p : {"1,0,0", "0,1,0", "0,0,1"}) {
+    d.push_back(aggregate("aligned_mtl", {{"preference", p}}, m.values, 3, 6).direction);
+  }
+  const double sigma = length(d[0]);
+  for (int i = 0; i < 3; ++i) {
+    CHECK(length(d[static_cast<std::size_t>(i)]) == doctest::Approx(sigma).epsilon(1e-12));
+    for (int j = 0; j < i; ++j) {
+      double dot = 0;
+      for (std::size_t k = 0; k < 6; ++k)
+        dot += d[static_cast<std::size_t>(i)][k] * d[static_cast<std::size_t>(j)][k];
+      CHECK(std::abs(dot) <= 1e-12 * sigma * sigma);
+    }
+  }
+}
+
+TEST_CASE("gradvac: the second step by hand; reloading its state repeats it") {
+  const Gram first = Gram::of(std::vector<double>{1, 0, 0.6, 0.8}, 2, 2);
+  const Gram second = Gram::of(std::vector<double>{1, 0, 0, 2}, 2, 2);
+  const auto aggregator = make_aggregator("gradvac", {{"beta", "0.5"}});
+  Direction d;
+  aggregator->weights({.gram = first}, d);
+  CHECK(d.weights ==
+        std::vector<double>{1, 1});  // cosine 0.6 is above the goal 0; the goal is 0.3 now
+  State state;
+  aggregator->save(state);
+  CHECK(state.at("gradvac.goal")[1] == doctest::Approx(0.3).epsilon(1e-15));
+  aggregator->weights({.gram = second}, d);
+  // rho = 0: p_i += |g_i| 0.3 / (|g_j| sqrt(1 - 0.09)) g_j, after which the cosine is 0.3.
+  const double step = 0.3 / std::sqrt(0.91);
+  CHECK(d.weights[0] == doctest::Approx(1 + 2 * step).epsilon(1e-14));
+  CHECK(d.weights[1] == doctest::Approx(1 + step / 2).epsilon(1e-14));
+  const auto again = make_aggregator("gradvac", {{"beta", "0.5"}});
+  again->load(state);
+  Direction repeated;
+  again->weights({.gram = second}, repeated);
+  CHECK(repeated.weights == d.weights);
+}
+
 TEST_CASE("on conflicting gradients the methods differ") {
   const Matrix m = {2, 3, {-4, 1, 1, 6, 1, 1}};
   std::vector<std::vector<double>> seen;
@@ -134,7 +248,7 @@ TEST_CASE("on conflicting gradients the methods differ") {
 }
 
 TEST_CASE("opposite gradients cancel") {
-  for (const char* method : {"pcgrad", "mgda"}) {
+  for (const char* method : {"pcgrad", "mgda", "upgrad", "dualproj", "nash_mtl"}) {
     CHECK(length(aggregate(method, {}, std::vector<double>{1, 0, -2, 0}, 2, 2).direction) <= 1e-15);
   }
 }
