@@ -48,6 +48,7 @@ class Taps {
     high_w = count == 1 ? dw : std::max(high_w, dw);
   }
   void clear() { count = low_h = low_w = high_h = high_w = 0; }
+  index_t most() const { return most_; }
   index_t* h() const { return memory_.data(); }                 // shift of the input row
   index_t* w() const { return memory_.data() + most_; }         // and column
   index_t* from() const { return memory_.data() + 2 * most_; }  // place in the weight's r x s
@@ -85,8 +86,10 @@ struct Correlation {
     return out[static_cast<std::int32_t>(i / images_per_row)] +
            i % images_per_row * groups * m * out_plane;
   }
-  // The reduction is cut into blocks of whole channels.
+  // The reduction is cut into blocks of whole channels; not where outputs are scattered, since then
+  // visiting them is dear.
   index_t channel_blocks() const {
+    if (out_column != 1) return 1;
     return std::max<index_t>(1, (channels * taps.count + kPanelSteps - 1) / kPanelSteps);
   }
   index_t first_channel(index_t block) const { return channels * block / channel_blocks(); }
@@ -94,7 +97,8 @@ struct Correlation {
   index_t flops() const { return 2 * images() * groups * m * p * q * channels * taps.count; }
 };
 
-// weight(group, m, c, t) lies at group * stride_group + m * stride_m + c * stride_c + taps.from[t].
+// weight(group, m, c, t) lies at group * stride.group + m * stride.m + c * stride.c + taps.from[t];
+// where all taps take part, taps.from[t] = t.
 struct WeightStrides {
   index_t group, m, c;
 };
@@ -112,8 +116,17 @@ void pack_weight(const Correlation<T>& o, const T* weight, WeightStrides stride,
     for (index_t block = 0; block < o.channel_blocks(); ++block) {
       const index_t c0 = o.first_channel(block), c1 = o.first_channel(block + 1);
       T* t = to + group * o.m * steps + o.m * c0 * taps + top * (c1 - c0) * taps;
-      for (index_t c = c0; c < c1; ++c) {
-        const T* from = weight + group * stride.group + top * stride.m + c * stride.c;
+      const T* from = weight + group * stride.group + top * stride.m + c0 * stride.c;
+      if (taps == stride.c) {  // [m][c, t] as it stands
+        transpose(from, stride.m, 1, height, (c1 - c0) * taps, t, height);
+        continue;
+      }
+      for (index_t c = c0; c < c1; ++c, from += stride.c) {
+        if (taps == o.taps.most()) {
+          transpose(from, stride.m, 1, height, taps, t, height);
+          t += taps * height;
+          continue;
+        }
         for (index_t tap = 0; tap < taps; ++tap, t += height) {
           const T* f = from + o.taps.from()[tap];
           for (index_t i = 0; i < height; ++i) t[i] = f[i * stride.m];
@@ -156,6 +169,9 @@ struct Source {
     for (index_t c = 0; c < channels; ++c, from += o.h * o.w) {
       for (index_t y = top; y < top + rows; ++y) {
         for (index_t rest = 0; rest < o.stride_w; ++rest, to += columns) {
+          // Between kernels smaller than the stride lie rows and columns that nobody reads.
+          if ((y - top) % o.stride_h > o.taps.high_h - o.taps.low_h) continue;
+          if (rest > o.taps.high_w - o.taps.low_w) continue;
           const index_t left = o.taps.low_w + rest;  // input column of to[0]
           // Columns left + x stride_w lie inside for first <= x < last.
           const index_t first = left >= 0 ? 0 : (-left + o.stride_w - 1) / o.stride_w;
@@ -179,52 +195,40 @@ struct Source {
   }
 };
 
-// to[step][lane] for `channels` x taps steps, the lanes in runs of kRun neighbouring elements.
-template <class T, int kRun>
-void pack_panel(const T* const* run, index_t channels, index_t plane, const index_t* taps,
-                index_t tap_count, T* to) {
-  constexpr int kRuns = Simd<T>::kWidth / kRun;
-  const T* from[kRuns];
-  std::copy_n(run, kRuns, from);
-  for (index_t c = 0; c < channels; ++c) {
-    for (index_t t = 0; t < tap_count; ++t, to += Simd<T>::kWidth) {
-      const index_t offset = c * plane + taps[t];
-      for (int u = 0; u < kRuns; ++u)
-        std::memcpy(to + u * kRun, from[u] + offset, kRun * sizeof(T));
-    }
-  }
-}
-
-// The longest run of lanes, a whole vector at most, that never leaves an output row.
+// The longest run of lanes that never leaves an output row: a whole vector, half or a quarter of
+// one, or a single lane.
 template <class T>
 int run_length(index_t q) {
-  int run = Simd<T>::kLanes;
-  while (run > 1 && (q % run != 0 || run < Simd<T>::kLanes / 4)) run /= 2;
-  return run >= Simd<T>::kLanes / 4 ? run : 1;
+  for (int run = Simd<T>::kLanes; run > 1 && 4 * run >= Simd<T>::kLanes; run /= 2) {
+    if (q % run == 0) return run;
+  }
+  return 1;
 }
 
+// One thread's memory, and what all of them read.
 template <class T>
 struct Workspace {
   T* stage;
   T* panel;
-  const index_t* taps;  // offsets in the source
+  const index_t* offset;  // of each step (channel of a block, tap) in the source
 };
 
-// Tiles [first_tile, last_tile) of output channels of one group, for one block of pixels.
-template <class T>
+// Tiles [first_tile, last_tile) of output channels of one group, for one block of pixels, whose
+// lanes come in runs of kRun.
+template <class T, int kRun>
 void correlate_block(const Correlation<T>& o, const Source<T>& source, index_t group,
                      index_t first_image, index_t images, index_t i0, index_t rows,
                      index_t first_tile, index_t last_tile, const Workspace<T>& work) {
-  constexpr int kLanes = Simd<T>::kLanes, kWidth = Simd<T>::kWidth;
-  const int run = run_length<T>(o.q), runs = kWidth / run;
+  constexpr int kLanes = Simd<T>::kLanes, kWidth = Simd<T>::kWidth, kRuns = kWidth / kRun;
   const index_t taps = o.taps.count, pixels = images * rows * o.q;
   const TileRows tiles(o.m);
   // Whole vectors of pixels are neighbours in the output as well?
   const bool whole_vectors =
-      o.out_column == 1 && ((o.out_row == o.q && rows * o.q % kLanes == 0) || run == kLanes);
+      o.out_column == 1 && (kRun == kLanes || (o.out_row == o.q && rows * o.q % kLanes == 0));
   for (index_t block = 0; block < o.channel_blocks(); ++block) {
     const index_t c0 = o.first_channel(block), channels = o.first_channel(block + 1) - c0;
-    const index_t in_channel = (group * o.channels + c0) * o.h * o.w;
+    const index_t in_channel = (group * o.channels + c0) * o.h * o.w, steps = channels * taps;
+    const bool from_c = block > 0 || o.out.accumulate;
     if (source.staged && taps > 0) {
       for (index_t i = 0; i < images; ++i) {
         source.stage(o.in_image(first_image + i) + in_channel, channels, i0,
@@ -234,10 +238,10 @@ void correlate_block(const Correlation<T>& o, const Source<T>& source, index_t g
     const T* weight = o.weight + (group * o.channels + c0) * o.m * taps;
     for (index_t pixel = 0; pixel < pixels; pixel += kWidth) {
       // Lanes beyond the last pixel repeat the last run; they are not stored.
-      const T* from[kWidth];
-      T* to[kWidth];  // channel 0 of the group
-      for (int u = 0; u < runs; ++u) {
-        const index_t at = std::min(pixel + u * run, pixels - run);
+      const T* from[kRuns];
+      T* to[kRuns];  // channel 0 of the group
+      for (int u = 0; u < kRuns; ++u) {
+        const index_t at = std::min(pixel + u * kRun, pixels - kRun);
         const index_t image = at / (rows * o.q), i = at / o.q % rows, j = at % o.q;
         from[u] = source.staged ? work.stage + image * channels * source.plane +
                                       i * o.stride_h * source.row + j
@@ -246,50 +250,50 @@ void correlate_block(const Correlation<T>& o, const Source<T>& source, index_t g
         to[u] = o.out_image(first_image + image) + group * o.m * o.out_plane + o.out_first +
                 (i0 + i) * o.out_row + j * o.out_column;
       }
-      if (run == kLanes) {
-        pack_panel<T, kLanes>(from, channels, source.plane, work.taps, taps, work.panel);
-      } else if (run == kLanes / 2) {
-        pack_panel<T, std::max(kLanes / 2, 1)>(from, channels, source.plane, work.taps, taps,
-                                               work.panel);
-      } else if (run == kLanes / 4) {
-        pack_panel<T, std::max(kLanes / 4, 1)>(from, channels, source.plane, work.taps, taps,
-                                               work.panel);
-      } else {
-        pack_panel<T, 1>(from, channels, source.plane, work.taps, taps, work.panel);
+      Tile<T> tile{.b = {from[0], from[kRuns / 2]}, .count = {1, 1, steps}, .offset = work.offset};
+      if constexpr (kRun < kLanes) {
+        T* lane = work.panel;
+        for (index_t step = 0; step < steps; ++step, lane += kWidth) {
+          const index_t offset = work.offset[step];
+          for (int u = 0; u < kRuns; ++u) {
+            std::memcpy(lane + u * kRun, from[u] + offset, kRun * sizeof(T));
+          }
+        }
+        tile.b[0] = work.panel;
+        tile.b[1] = work.panel + kLanes;
+        tile.offset = nullptr;
       }
-      const int valid_runs = static_cast<int>(std::min<index_t>(runs, (pixels - pixel) / run));
-      const bool direct = whole_vectors && valid_runs == runs;
-      for (index_t tile = first_tile; tile < last_tile; ++tile) {
-        alignas(kVectorBytes) T whole[kMaxTileRows * kWidth];
-        const index_t top = tiles.first(tile);
-        const int height = tiles.height(tile);
-        const bool from_c = block > 0 || o.out.accumulate;
-        Tile<T> t{weight + top * channels * taps,
-                  work.panel,
-                  {1, 1, channels * taps},
-                  {0, 0, kWidth},
-                  {whole, whole + kLanes},
-                  kWidth,
-                  from_c,
-                  o.bias ? o.bias + group * o.m + top : nullptr};
-        if (direct) {
-          t.c[0] = to[0] + top * o.out_plane;
-          t.c[1] = to[runs / 2] + top * o.out_plane;
-          t.ldc = o.out_plane;
-          multiply_tile(height, t);
+      const int valid_runs = static_cast<int>(std::min<index_t>(kRuns, (pixels - pixel) / kRun));
+      for (index_t t = first_tile; t < last_tile; ++t) {
+        const index_t top = tiles.first(t);
+        const int height = tiles.height(t);
+        tile.a = weight + top * steps;
+        tile.start = o.bias ? o.bias + group * o.m + top : nullptr;
+        tile.from_c = from_c;
+        if (whole_vectors && valid_runs == kRuns) {
+          tile.c[0] = to[0] + top * o.out_plane;
+          tile.c[1] = to[kRuns / 2] + top * o.out_plane;
+          tile.ldc = o.out_plane;
+          multiply_tile(height, tile);
           continue;
         }
         // The tile in between: c, gathered and scattered run by run.
+        alignas(kVectorBytes) T whole[kMaxTileRows * kWidth];
         const auto each = [&](auto&& f) {
           for (int i = 0; i < height; ++i) {
             for (int u = 0; u < valid_runs; ++u) {
               T* c = to[u] + (top + i) * o.out_plane;
-              for (int v = 0; v < run; ++v) f(whole[i * kWidth + u * run + v], c[v * o.out_column]);
+              for (int v = 0; v < kRun; ++v) {
+                f(whole[i * kWidth + u * kRun + v], c[v * o.out_column]);
+              }
             }
           }
         };
+        tile.c[0] = whole;
+        tile.c[1] = whole + kLanes;
+        tile.ldc = kWidth;
         if (from_c) each([](T& lane, T& c) { lane = c; });
-        multiply_tile(height, t);
+        multiply_tile(height, tile);
         each([](T& lane, T& c) { c = lane; });
       }
     }
@@ -309,8 +313,16 @@ void correlate(const Correlation<T>& o) {
   const index_t stage_size = round_up(source.size(block.images), 64);
   const index_t panel_size = o.most_channels() * o.taps.count * Simd<T>::kWidth;
   const Scratch<T> memory(threads * (stage_size + panel_size));
-  const Scratch<index_t> taps(o.taps.count);
-  for (index_t t = 0; t < o.taps.count; ++t) taps.data()[t] = source.tap(t);
+  const Scratch<index_t> offset(o.most_channels() * o.taps.count);
+  for (index_t step = 0; step < o.most_channels() * o.taps.count; ++step) {
+    offset.data()[step] = step / o.taps.count * source.plane + source.tap(step % o.taps.count);
+  }
+  constexpr int kLanes = Simd<T>::kLanes;
+  const int run = run_length<T>(o.q);
+  const auto run_block = run == kLanes       ? correlate_block<T, kLanes>
+                         : run == kLanes / 2 ? correlate_block<T, kLanes / 2>
+                         : run == kLanes / 4 ? correlate_block<T, std::max(kLanes / 4, 1)>
+                                             : correlate_block<T, 1>;
 #pragma omp parallel for schedule(dynamic) num_threads(threads) if (threads > 1)
   for (index_t item = 0; item < blocks * parts; ++item) {
     T* own = memory.data() + omp_get_thread_num() * (stage_size + panel_size);
@@ -318,9 +330,9 @@ void correlate(const Correlation<T>& o) {
     const index_t rest = item / parts / block.row_blocks;
     const index_t group = rest / block.image_blocks;
     const index_t image = rest % block.image_blocks * block.images, i0 = row_block * block.rows;
-    correlate_block(o, source, group, image, std::min(block.images, o.images() - image), i0,
-                    std::min(block.rows, o.p - i0), tiles * part / parts,
-                    tiles * (part + 1) / parts, {own, own + stage_size, taps.data()});
+    run_block(o, source, group, image, std::min(block.images, o.images() - image), i0,
+              std::min(block.rows, o.p - i0), tiles * part / parts, tiles * (part + 1) / parts,
+              {own, own + stage_size, offset.data()});
   }
 }
 
@@ -467,9 +479,13 @@ class WeightGradient {
             const int height = tiles.height(tile % tiles.tiles);
             for (index_t t = 0; t < products; ++t) {
               T* c = sums + t * kMaxTileRows * kWidth;
-              Tile<T> product{a, b, {1, 1, pixels}, {0, 0, kWidth}, {c, c + kLanes}, kWidth};
+              const T* from = b + (t / g.s * g.dilation_h * wide + t % g.s * g.dilation_w) * kWidth;
+              Tile<T> product{.a = a,
+                              .b = {from, from + kLanes},
+                              .count = {1, 1, pixels},
+                              .c = {c, c + kLanes},
+                              .ldc = kWidth};
               if (!gathered) {
-                product.b += (t / g.s * g.dilation_h * wide + t % g.s * g.dilation_w) * kWidth;
                 product.count[0] = images;
                 product.count[1] = rows;
                 product.count[2] = g.q;

@@ -54,7 +54,8 @@ void product_tile(const Product<T>& p, int rows, const T* a, const T* b, index_t
   if (p.bias) {
     for (int i = 0; i < rows; ++i) std::copy_n(p.bias + first_column, width, to + i * ld);
   }
-  Tile<T> tile{a, b, {1, 1, p.k}, {0, 0, kWidth}, {to, to + kLanes}, ld};
+  Tile<T> tile{
+      .a = a, .b = {b, b + kLanes}, .count = {1, 1, p.k}, .c = {to, to + kLanes}, .ldc = ld};
   tile.from_c = p.bias || p.c.accumulate;
   multiply_tile(rows, tile);
   if (direct) return;

@@ -34,11 +34,13 @@ struct Simd {
 /// The operands of one tile with `rows` rows.
 template <class T>
 struct Tile {
-  const T* a;  ///< packed [steps][rows]
-  const T* b;  ///< kWidth columns at each step
-  /// b moves through up to three nested loops, the innermost last: elements between steps.
+  const T* a;     ///< packed [steps][rows]
+  const T* b[2];  ///< the two vectors of columns at the first step
+  /// b moves through up to three nested loops, the innermost last: elements between steps ...
   index_t count[3] = {1, 1, 0};
   index_t stride[3] = {0, 0, Simd<T>::kWidth};
+  /// ... or, where not null, step k of the innermost loop reads at b + offset[k].
+  const index_t* offset = nullptr;
   T* c[2];      ///< the two vectors of row 0
   index_t ldc;  ///< elements between rows of c
   /// The sum starts from c itself, else from start[row], else (null) from zero.
@@ -81,26 +83,9 @@ inline index_t round_up(index_t value, index_t multiple) {
   return (value + multiple - 1) / multiple * multiple;
 }
 
-/// to[j * ld + i] = from[i * row_stride + j * column_stride]. Rows go in runs of eight: more, at a
-/// power-of-two stride, would fall into the same sets of the first-level cache and evict each
-/// other.
+/// to[j * ld + i] = from[i * row_stride + j * column_stride].
 template <class T>
-inline void transpose(const T* from, index_t row_stride, index_t column_stride, index_t rows,
-                      index_t columns, T* to, index_t ld) {
-  index_t i = 0;
-  for (; i + 8 <= rows; i += 8) {
-    const T* f = from + i * row_stride;
-    T* t = to + i;
-    for (index_t j = 0; j < columns; ++j, f += column_stride, t += ld) {
-      for (int u = 0; u < 8; ++u) t[u] = f[u * row_stride];
-    }
-  }
-  if (i == rows) return;
-  const T* f = from + i * row_stride;
-  T* t = to + i;
-  for (index_t j = 0; j < columns; ++j, f += column_stride, t += ld) {
-    for (index_t u = 0; u < rows - i; ++u) t[u] = f[u * row_stride];
-  }
-}
+void transpose(const T* from, index_t row_stride, index_t column_stride, index_t rows,
+               index_t columns, T* to, index_t ld);
 
 }  // namespace concord::kernels::cpu
