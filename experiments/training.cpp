@@ -17,7 +17,8 @@ data::LoaderOptions seeded(data::LoaderOptions options, const Rng& rng) {
 
 std::unique_ptr<nn::Network> make(const Arm& arm, const TrainingOptions& options,
                                   const data::Dataset& set, ParameterStore& store) {
-  nn::NetworkOptions o{.input = set.input_shape()};
+  nn::NetworkOptions o;
+  o.input = set.input_shape();
   for (const int t : arm.tasks) {
     const data::Target& target = set.targets().at(static_cast<std::size_t>(t));
     if (target.classes == 0)
