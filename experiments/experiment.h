@@ -1,4 +1,5 @@
-// Experiment: what `concord run NAME` can run. One file each; one line in the list of experiment.cpp.
+// Experiment: what `concord run NAME` knows about one study. One file per study makes one of these;
+// registry.cpp lists them.
 #pragma once
 
 #include <concord/experiments/progress.h>
@@ -6,37 +7,44 @@
 #include <concord/experiments/run_folder.h>
 #include <concord/experiments/settings.h>
 
+#include <filesystem>
 #include <span>
 #include <string>
-#include <string_view>
 #include <vector>
 
 namespace concord::experiments {
 
-/// What a run is given besides its settings.
+/// What a running experiment is given.
 struct Job {
   const Settings& settings;
-  RunFolder& folder;
+  const RunFolder& folder;
   Progress& progress;
-  bool resume = false;    ///< continue from the folder's last checkpoint
-  bool profile = false;   ///< record where the first steps' time goes
+  bool profile = false;  ///< write into the folder where the time of the first steps goes
 };
 
 struct Experiment {
-  std::string_view name;
-  std::string_view help;    ///< one line
-  std::string_view source;  ///< paper
+  std::string name;
+  std::string help;    ///< one line
+  std::string source;  ///< the paper
+
+  /// The table of settings, at its defaults.
   Settings (*settings)();
-  /// Computes until done, or until stop_requested(): then it writes a checkpoint and returns false.
-  bool (*run)(Job& job);
-  /// The result as a terminal table and as a report, from what is in the folder alone.
-  Table (*table)(const RunFolder& folder);
-  Report (*report)(const RunFolder& folder);
+
+  /// Runs, or continues from the folder's checkpoints when there are any: the metrics must come out
+  /// bitwise as without the interruption. Looks at stop_requested() between steps; when that is
+  /// true, writes a checkpoint and returns false. True: finished.
+  bool (*run)(Job&);
+
+  /// The report on one run, or the comparison of several. The tables of its first section are shown
+  /// on the terminal, too. Plots go into the folder `plots`.
+  Report (*report)(std::span<const RunFolder> runs, const std::filesystem::path& plots);
 };
 
-/// All experiments; the first is what `concord run` runs.
+/// All of them; the first is what `concord run` runs without a name.
 std::span<const Experiment> experiments();
-/// Throws ValueError with the nearest names.
-const Experiment& find_experiment(std::string_view name);
+
+/// Throws ValueError "unknown experiment ..." with the nearest names.
+const Experiment& find_experiment(std::string_view name,
+                                  std::span<const Experiment> all = experiments());
 
 }  // namespace concord::experiments

@@ -1,20 +1,19 @@
 #include <concord/experiments/experiment.h>
 #include <concord/experiments/multifashion.h>
-
-#include <array>
+#include <concord/tensor/check.h>
 
 namespace concord::experiments {
 
 std::span<const Experiment> experiments() {
-  static const std::array list{multifashion()};
-  return list;
+  static const std::vector<Experiment> all{multifashion()};
+  return all;
 }
 
-const Experiment& find_experiment(std::string_view name) {
+const Experiment& find_experiment(std::string_view name, std::span<const Experiment> all) {
   std::vector<std::string> names;
-  for (const Experiment& e : experiments()) {
+  for (const Experiment& e : all) {
     if (e.name == name) return e;
-    names.emplace_back(e.name);
+    names.push_back(e.name);
   }
   throw_unknown("experiment", name, names);
 }

@@ -1,0 +1,110 @@
+// The verbs list and info.
+#include <concord/experiments/info.h>
+#include <concord/experiments/verbs.h>
+#include <concord/multitask/registry.h>
+#include <concord/nn/network.h>
+#include <concord/tensor/check.h>
+#include <fmt/format.h>
+
+namespace concord::experiments {
+
+namespace {
+
+struct DataSet {
+  const char *name, *help, *source;
+};
+constexpr DataSet kDataSets[] = {
+    {"multi-fashion",
+     "two items of clothing in one 36x36 image, the class of each a task; made from Fashion-MNIST",
+     "Sabour et al. 2017; Sener and Koltun 2018"},
+    {"fashion-mnist", "28x28 grey images of clothing, ten classes (Debian: dataset-fashion-mnist)",
+     "Xiao et al. 2017"},
+    {"mnist", "28x28 handwritten digits, ten classes, from a folder of IDX files",
+     "LeCun et al. 1998"},
+    {"cifar-10, cifar-100", "32x32 colour images, from a folder of the binary version",
+     "Krizhevsky 2009"},
+    {"image folder", "JPEG and PNG files, one folder per class", "-"},
+};
+
+std::string options_of(std::string_view method) {
+  std::string text;
+  for (const auto& [name, value] : multitask::default_options(method)) {
+    text += fmt::format("{}{}={}", text.empty() ? "" : " ", name, value);
+  }
+  return text;
+}
+
+std::string experiments_text(std::span<const Experiment> all) {
+  Table table({"<experiment", "<what it does", "<source"});
+  for (const Experiment& e : all) table.add({e.name, e.help, e.source});
+  return table.text();
+}
+
+std::string methods_text() {
+  Table table({"<method", "<what it does", "<options and defaults", "<source"});
+  for (const multitask::MethodInfo& m : multitask::methods()) {
+    table.add(
+        {std::string(m.name), std::string(m.help), options_of(m.name), std::string(m.source)});
+  }
+  return table.text();
+}
+
+std::string networks_text() {
+  Table table({"<network", "<what it is", "<source"});
+  for (const nn::NetworkEntry& n : nn::networks()) {
+    table.add({std::string(n.name), std::string(n.help), std::string(n.source)});
+  }
+  return table.text();
+}
+
+std::string data_text() {
+  Table table({"<data set", "<what it is", "<source"});
+  for (const DataSet& d : kDataSets) table.add({d.name, d.help, d.source});
+  return table.text();
+}
+
+std::string settings_text(const Settings& settings) {
+  Table table({"<setting", "<default", "<with --full", "<what it is", "<takes"});
+  for (const Settings::Setting& s : settings.all()) {
+    table.add({s.name, standard_value(s.type), full_value(s.type), s.help, describe(s.type)});
+  }
+  return table.text();
+}
+
+}  // namespace
+
+int list(const std::string& topic, std::span<const Experiment> all) {
+  std::vector<std::string> topics{"experiments", "methods", "networks", "data"};
+  if (topic.empty()) {
+    fmt::print("{}\n{}\n{}\n{}\nThe settings of an experiment: concord list EXPERIMENT\n",
+               experiments_text(all), methods_text(), networks_text(), data_text());
+    return 0;
+  }
+  for (const Experiment& e : all) {
+    if (e.name == topic) {
+      fmt::print("{}: {}\n{}\n\n{}", e.name, e.help, e.source, settings_text(e.settings()));
+      return 0;
+    }
+    topics.push_back(e.name);
+  }
+  if (topic == "experiments")
+    fmt::print("{}", experiments_text(all));
+  else if (topic == "methods")
+    fmt::print("{}", methods_text());
+  else if (topic == "networks")
+    fmt::print("{}", networks_text());
+  else if (topic == "data")
+    fmt::print("{}", data_text());
+  else
+    throw_unknown("topic", topic, topics);
+  return 0;
+}
+
+int info(int threads) {
+  fmt::print("{}", info_text(choose_threads(threads)));
+  if (const std::string warning = blas_warning(); !warning.empty())
+    fmt::print(stderr, "warning: {}\n", warning);
+  return 0;
+}
+
+}  // namespace concord::experiments

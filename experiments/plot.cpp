@@ -1,0 +1,244 @@
+#include <concord/data/files.h>
+#include <concord/experiments/plot.h>
+#include <concord/tensor/check.h>
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <spawn.h>
+#include <sys/wait.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cmath>
+#include <cstring>
+#include <span>
+
+extern char** environ;
+
+namespace concord::experiments {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+// Okabe and Ito's palette, the yellow left out (too light on white) and grey added.
+constexpr std::array<std::string_view, 8> kPalette{"#0072b2", "#d55e00", "#009e73", "#cc79a7",
+                                                   "#e69f00", "#56b4e9", "#7f3fbf", "#6b6b6b"};
+
+/// A text in gnuplot's single quotes.
+std::string quote(std::string_view text) {
+  std::string out = "'";
+  for (const char c : text) {
+    if (c == '\'')
+      out += "''";
+    else
+      out += c == '\n' ? ' ' : c;
+  }
+  return out + "'";
+}
+
+std::string range(const Axis& axis) {
+  const auto end = [](const std::optional<double>& v) {
+    return v ? fmt::format("{}", *v) : std::string("*");
+  };
+  return fmt::format("[{}:{}]", end(axis.low), end(axis.high));
+}
+
+fs::path with(const fs::path& base, const char* extension) { return base.string() + extension; }
+
+std::string preamble(std::string_view title, int width, int height, const fs::path& base) {
+  std::string s;
+  s += fmt::format(
+      "set terminal svg size {},{} dynamic noenhanced font 'sans-serif,13' background '#ffffff'\n",
+      width, height);
+  s += fmt::format("set output {}\n", quote(with(base.filename(), ".svg").string()));
+  s += "set encoding utf8\n";
+  s += "set border 3 lc rgb '#999999' lw 1\n";
+  s += "set tics nomirror out scale 0.5 textcolor rgb '#333333'\n";
+  s += "set grid ytics lt 1 lc rgb '#e6e6e6' lw 1\n";
+  s += fmt::format(
+      "set title {} left offset graph 0,0 font 'sans-serif,15' textcolor rgb '#111111'\n",
+      quote(title));
+  return s;
+}
+
+/// The legend stands to the right of the plot: it covers no data, whatever the number of series.
+constexpr const char* kLegend =
+    "set key outside right top vertical Left reverse samplen 1.5 spacing 1.25 textcolor rgb "
+    "'#333333'\n";
+
+std::string axis(char name, const Axis& a) {
+  std::string s = fmt::format("set {}label {} textcolor rgb '#333333'\n", name, quote(a.label));
+  s += fmt::format("set {}range {}\n", name, range(a));
+  if (a.logarithmic) s += fmt::format("set logscale {}\n", name);
+  return s;
+}
+
+void check_sizes(const char* what, const Series& s, std::size_t expected) {
+  if (s.y.size() != expected || (!s.error.empty() && s.error.size() != expected)) {
+    throw ValueError(fmt::format("plot: series '{}' has {} values and {} errors, expected {} {}",
+                                 s.name, s.y.size(), s.error.size(), expected, what));
+  }
+}
+
+std::string read_text(const fs::path& path) {
+  const std::vector<std::byte> bytes = data::read_file(path);
+  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+}
+
+/// Runs gnuplot on <base>.gp. Returns what went wrong, or nothing.
+std::string run_gnuplot(const fs::path& base) {
+  const fs::path log = with(base, ".log");
+  const fs::path folder = base.has_parent_path() ? base.parent_path() : fs::path(".");
+  posix_spawn_file_actions_t actions;
+  posix_spawn_file_actions_init(&actions);
+  // From inside the folder: the script names its SVG without a path, so that both may be moved.
+  posix_spawn_file_actions_addchdir_np(&actions, folder.c_str());
+  posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
+  posix_spawn_file_actions_addopen(&actions, 1, log.filename().c_str(),
+                                   O_WRONLY | O_CREAT | O_TRUNC, 0666);
+  posix_spawn_file_actions_adddup2(&actions, 1, 2);
+  // -d: the user's own gnuplot settings do not change the look of a report.
+  std::string program = "gnuplot", option = "-d", argument = with(base.filename(), ".gp").string();
+  std::array<char*, 4> arguments{program.data(), option.data(), argument.data(), nullptr};
+  pid_t child = 0;
+  const int code = ::posix_spawnp(&child, "gnuplot", &actions, nullptr, arguments.data(), environ);
+  posix_spawn_file_actions_destroy(&actions);
+  if (code != 0) {
+    std::error_code ignored;
+    fs::remove(log, ignored);
+    if (code == ENOENT) return "gnuplot is not installed (Debian: apt-get install gnuplot-nox)";
+    return fmt::format("gnuplot cannot be started: {}", std::strerror(code));
+  }
+  int status = 0;
+  while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {
+  }
+  const std::string words = read_text(log);
+  fs::remove(log);
+  if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return "";
+  return fmt::format("gnuplot failed on {}: {}", with(base, ".gp").string(), words);
+}
+
+Drawing render(std::string script, const fs::path& base) {
+  script += "\n";
+  data::write_file(with(base, ".gp"), std::as_bytes(std::span(script)));
+  Drawing drawing;
+  drawing.problem = run_gnuplot(base);
+  if (!drawing.problem.empty()) return drawing;
+  const std::string text = read_text(with(base, ".svg"));
+  // Inside HTML the <svg> element stands alone, without XML declaration and document type.
+  drawing.svg = text.substr(std::min(text.size(), text.find("<svg")));
+  return drawing;
+}
+
+}  // namespace
+
+std::string_view palette(std::size_t i) { return kPalette[i % kPalette.size()]; }
+
+Drawing draw(const LinePlot& plot, const fs::path& base) {
+  std::string s =
+      preamble(plot.title, 760, 400, base) + kLegend + axis('x', plot.x) + axis('y', plot.y);
+  std::string bands, lines;
+  for (std::size_t i = 0; i < plot.series.size(); ++i) {
+    const Series& series = plot.series[i];
+    check_sizes("x values", series, series.x.size());
+    s += fmt::format("$data{} << END\n", i);
+    for (std::size_t k = 0; k < series.x.size(); ++k) {
+      const double error =
+          series.error.empty() || !std::isfinite(series.error[k]) ? 0 : series.error[k];
+      s += fmt::format("{} {} {} {}\n", series.x[k], series.y[k], series.y[k] - error,
+                       series.y[k] + error);
+    }
+    s += "END\n";
+    const std::string_view colour = palette(i);
+    if (!series.error.empty()) {
+      bands += fmt::format("  $data{} using 1:3:4 with filledcurves lc rgb '#d8{}' notitle, \\\n",
+                           i, colour.substr(1));
+    }
+    // Beyond the palette's length the lines are dashed.
+    const std::size_t dash = 1 + i / kPalette.size();
+    lines += fmt::format("  $data{} using 1:2 with lines lw 2 lc rgb '{}' dt {} title {}, \\\n", i,
+                         colour, dash, quote(series.name));
+  }
+  s += "plot \\\n" + bands + lines;
+  s.resize(s.size() - 4);  // the last ", \" and its line break
+  return render(std::move(s), base);
+}
+
+Drawing draw(const BarPlot& plot, const fs::path& base) {
+  Axis x;
+  x.low = -0.6;
+  x.high = static_cast<double>(plot.categories.size()) - 0.4;
+  Axis y = plot.y;
+  std::string s = preamble(plot.title, 760, 380, base) + kLegend + axis('x', x) + axis('y', y);
+  s += "set xtics scale 0 (";
+  for (std::size_t c = 0; c < plot.categories.size(); ++c) {
+    s += fmt::format("{}{} {}", c ? ", " : "", quote(plot.categories[c]), c);
+  }
+  s += ")\nset style fill solid 1 noborder\n";
+  const double width = 0.8 / static_cast<double>(std::max<std::size_t>(plot.series.size(), 1));
+  std::string parts;
+  for (std::size_t i = 0; i < plot.series.size(); ++i) {
+    const Series& series = plot.series[i];
+    check_sizes("categories", series, plot.categories.size());
+    s += fmt::format("$data{} << END\n", i);
+    for (std::size_t c = 0; c < plot.categories.size(); ++c) {
+      const double at = static_cast<double>(c) - 0.4 + (static_cast<double>(i) + 0.5) * width;
+      s += fmt::format("{} {} {}\n", at, series.y[c], series.error.empty() ? NAN : series.error[c]);
+    }
+    s += "END\n";
+    parts += fmt::format("  $data{} using 1:2:({}) with boxes lc rgb '{}' title {}, \\\n", i,
+                         0.92 * width, palette(i), quote(series.name));
+    if (!series.error.empty()) {
+      parts += fmt::format(
+          "  $data{} using 1:2:3 with yerrorbars pt 0 lw 1.5 lc rgb '#222222' notitle, \\\n", i);
+    }
+  }
+  s += "plot \\\n" + parts;
+  s.resize(s.size() - 4);
+  return render(std::move(s), base);
+}
+
+Drawing draw(const HeatMap& plot, const fs::path& base) {
+  if (plot.values.size() != plot.rows.size()) {
+    throw ValueError(fmt::format("plot: a matrix of {} rows has {} row names", plot.values.size(),
+                                 plot.rows.size()));
+  }
+  const int side = 44 * static_cast<int>(std::max(plot.rows.size(), plot.columns.size()));
+  std::string s = preamble(plot.title, 260 + side, 140 + side, base) +
+                  "unset key\nunset grid\nunset border\nset size ratio -1\n";
+  const auto names = [](char axis, const std::vector<std::string>& labels) {
+    std::string text = fmt::format("set {}tics scale 0 (", axis);
+    for (std::size_t i = 0; i < labels.size(); ++i)
+      text += fmt::format("{}{} {}", i ? ", " : "", quote(labels[i]), i);
+    return text + (axis == 'x' ? ") rotate by 30 right\n" : ")\n");
+  };
+  s += names('x', plot.columns) + names('y', plot.rows);
+  s += fmt::format("set xrange [-0.5:{}]\nset yrange [{}:-0.5]\n",
+                   static_cast<double>(plot.columns.size()) - 0.5,
+                   static_cast<double>(plot.rows.size()) - 0.5);
+  const double middle = (plot.low + plot.high) / 2;
+  s += fmt::format(
+      "set palette defined ({} '#c0392b', {} '#f7f7f7', {} '#2471a3')\nset cbrange [{}:{}]\n",
+      plot.low, middle, plot.high, plot.low, plot.high);
+  s += fmt::format("set cblabel {} textcolor rgb '#333333'\n$data << END\n", quote(plot.label));
+  for (std::size_t r = 0; r < plot.values.size(); ++r) {
+    if (plot.values[r].size() != plot.columns.size()) {
+      throw ValueError(fmt::format("plot: row {} of a matrix has {} values, expected {}", r,
+                                   plot.values[r].size(), plot.columns.size()));
+    }
+    for (std::size_t c = 0; c < plot.columns.size(); ++c)
+      s += fmt::format("{} {} {}\n", c, r, plot.values[r][c]);
+  }
+  s += "END\n";
+  // Numbers turn white where the colour below them is dark.
+  const double half = (plot.high - plot.low) / 2;
+  s += fmt::format(
+      "plot $data using 1:2:3 with image pixels, \\\n"
+      "  $data using 1:2:(sprintf('%.2f', $3)):(abs($3 - {}) > {} ? 0xffffff : 0x222222) with "
+      "labels textcolor rgb variable font 'sans-serif,11'",
+      middle, 0.6 * half);
+  return render(std::move(s), base);
+}
+
+}  // namespace concord::experiments

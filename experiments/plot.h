@@ -1,0 +1,66 @@
+// Plots through gnuplot, as SVG: lines with error bands, bars with error bars, a matrix in colours.
+// Each plot leaves <base>.gp (the script with its data: a plot can be restyled or redrawn by hand)
+// and <base>.svg.
+#pragma once
+
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace concord::experiments {
+
+struct Axis {
+  std::string label;  ///< with its unit: "accuracy (%)"
+  std::optional<double> low = {}, high = {};
+  bool logarithmic = false;
+};
+
+/// Series of one plot in one order get the palette's colours in that order: keep the order of
+/// methods the same in all plots of a report.
+struct Series {
+  std::string name;
+  std::vector<double> x, y;
+  std::vector<double> error = {};  ///< half height of the band (lines) or of the bar; empty: none
+};
+
+struct LinePlot {
+  std::string title;
+  Axis x, y;
+  std::vector<Series> series;
+};
+
+/// Groups of bars: series s has one value per category (its x is not used).
+struct BarPlot {
+  std::string title;
+  Axis y;
+  std::vector<std::string> categories;
+  std::vector<Series> series;
+};
+
+/// values[row][column]; row 0 on top.
+struct HeatMap {
+  std::string title;
+  std::string label;  ///< what the colours mean
+  std::vector<std::string> rows, columns;
+  std::vector<std::vector<double>> values;
+  double low = -1, high = 1;
+};
+
+/// What came of it: the SVG text, or why there is none ("gnuplot is not installed ...").
+struct Drawing {
+  std::string svg;
+  std::string problem;
+};
+
+Drawing draw(const LinePlot& plot, const std::filesystem::path& base);
+Drawing draw(const BarPlot& plot, const std::filesystem::path& base);
+Drawing draw(const HeatMap& plot, const std::filesystem::path& base);
+
+/// Colour i of the palette, "#rrggbb". Eight colours that stay apart for colour-blind eyes,
+/// repeated.
+std::string_view palette(std::size_t i);
+
+}  // namespace concord::experiments

@@ -1,0 +1,57 @@
+// Table: cells of text with a header, for terminals, Markdown and HTML; and means with their
+// errors.
+#pragma once
+
+#include <cstddef>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace concord::experiments {
+
+/// Mean of a sample and the standard error of that mean, s / sqrt(n) with s^2 = sum (x - mean)^2 /
+/// (n - 1).
+struct Mean {
+  double mean = 0;
+  double error = 0;  ///< NaN for fewer than two values
+  std::size_t count = 0;
+};
+Mean mean_of(std::span<const double> values);
+
+/// "87.31 ± 0.12"; without an error "87.31"; no values or NaN: "-".
+std::string to_string(const Mean& m, int digits = 2);
+
+class Table {
+ public:
+  /// Columns named with a leading '<' are aligned to the left, others to the right (numbers).
+  explicit Table(std::vector<std::string> columns);
+
+  /// Throws ValueError unless there is one cell per column.
+  void add(std::vector<std::string> cells);
+  /// Sets a cell of the last row in bold: the best of its column, say.
+  void mark(std::size_t column) { marked_.back()[column] = true; }
+  /// A line above the next row.
+  void rule() { rule_before_ = rows_.size(); }
+  bool empty() const { return rows_.empty(); }
+
+  /// Lines with aligned columns; marked cells in bold when `colour`.
+  std::string text(bool colour = false) const;
+  std::string markdown() const;
+  std::string html() const;
+
+ private:
+  struct Column {
+    std::string name;
+    bool left;
+  };
+  std::vector<Column> columns_;
+  std::vector<std::vector<std::string>> rows_;
+  std::vector<std::vector<bool>> marked_;
+  std::size_t rule_before_ = 0;
+};
+
+/// &, <, > and quotes as HTML entities.
+std::string escape_html(std::string_view text);
+
+}  // namespace concord::experiments

@@ -1,0 +1,65 @@
+// The verbs of the command line, one function each; main.cpp only parses. Results go to stdout,
+// words about what happens to stderr. All throw the errors of tensor/check.h; the number returned
+// is the exit status of the program.
+#pragma once
+
+#include <concord/experiments/experiment.h>
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+namespace concord::experiments {
+
+/// Exit status of a run that was stopped by a signal and can be resumed, as shells have it for
+/// Ctrl-C.
+inline constexpr int kStopped = 130;
+
+/// How the user calls the program, for texts that name a command to type.
+using Program = std::string;
+
+struct RunOptions {
+  std::string experiment;                ///< empty: the first of the list
+  std::vector<std::string> assignments;  ///< name=value
+  bool full = false;
+  std::filesystem::path out = "runs";
+  int threads = 0;       ///< 0: as info.h chooses
+  bool profile = false;  ///< profile.txt and trace.json of the first steps go into the folder
+  bool quiet = false;
+};
+int run(const RunOptions& options, const Program& program,
+        std::span<const Experiment> all = experiments());
+
+struct ResumeOptions {
+  std::filesystem::path run;
+  bool quiet = false;
+};
+/// With the thread count and the settings of the interrupted run.
+int resume(const ResumeOptions& options, const Program& program,
+           std::span<const Experiment> all = experiments());
+
+struct ReportOptions {
+  std::vector<std::filesystem::path> runs;
+  std::filesystem::path
+      out;  ///< empty: the run's report.html, or comparison.html beside the first run
+};
+int report(const ReportOptions& options, std::span<const Experiment> all = experiments());
+
+/// `topic`: experiments, methods, networks, data, the name of an experiment (its settings), or
+/// empty for the four lists.
+int list(const std::string& topic, std::span<const Experiment> all = experiments());
+
+int info(int threads);
+
+struct AggregateOptions {
+  std::string method;
+  std::filesystem::path jacobian;        ///< T x P, .npy or CSV without header
+  std::vector<std::string> assignments;  ///< options of the method
+  std::vector<double> losses;            ///< one per task, for methods that read them
+  std::uint64_t seed = 0;
+  bool json = false;
+};
+int aggregate(const AggregateOptions& options);
+
+}  // namespace concord::experiments
