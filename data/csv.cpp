@@ -8,6 +8,8 @@
 namespace concord::data {
 namespace {
 
+constexpr std::string_view kByteOrderMark = "\xef\xbb\xbf";
+
 /// Where a field begins.
 struct Place {
   std::size_t offset = 0;
@@ -23,7 +25,8 @@ struct Place {
 template <class OnField, class OnRow>
 void scan(Bytes bytes, std::string_view name, char delimiter, OnField&& on_field, OnRow&& on_row) {
   const std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
-  std::size_t i = text.substr(0, 3) == "\xef\xbb\xbf" ? 3 : 0;
+  std::size_t i =
+      text.substr(0, kByteOrderMark.size()) == kByteOrderMark ? kByteOrderMark.size() : 0;
   const auto at_end_of_field = [&] {
     return i == text.size() || text[i] == delimiter || text[i] == '\n' ||
            (text[i] == '\r' && i + 1 < text.size() && text[i + 1] == '\n');
@@ -172,8 +175,9 @@ CsvMatrix load_csv(const std::filesystem::path& path, const CsvOptions& options,
 
 std::string csv_field(std::string_view text, char delimiter) {
   const char special[] = {delimiter, '"', '\r', '\n'};
-  if (text.find_first_of(std::string_view(special, sizeof special)) == std::string_view::npos)
-    return std::string(text);
+  const bool plain =
+      text.find_first_of(std::string_view(special, sizeof special)) == std::string_view::npos;
+  if (plain && text.substr(0, kByteOrderMark.size()) != kByteOrderMark) return std::string(text);
   std::string quoted = "\"";
   for (const char c : text) {
     if (c == '"') quoted += '"';

@@ -2,61 +2,54 @@
 
 #include <fmt/format.h>
 
-#include <cstdlib>
-#include <memory>
-#include <new>
-
-namespace {
-
-// The decoder's only source of memory: what a damaged file asks for is bounded here.
-void* limited_realloc(void* p, std::size_t bytes) {
-  return bytes > concord::data::kMaxImageBytes ? nullptr : std::realloc(p, bytes);
-}
-
-}  // namespace
-
-#define STBI_ONLY_JPEG
-#define STBI_ONLY_PNG
 #define STBI_NO_STDIO
-#define STBI_MAX_DIMENSIONS concord::data::kMaxImageSide
-#define STBI_MALLOC(bytes) limited_realloc(nullptr, bytes)
-#define STBI_REALLOC(p, bytes) limited_realloc(p, bytes)
-#define STBI_FREE(p) std::free(p)
-#define STB_IMAGE_STATIC
-#define STB_IMAGE_IMPLEMENTATION
 #include <stb/stb_image.h>
 #define STBI_WRITE_NO_STDIO
-#define STB_IMAGE_WRITE_STATIC
-#define STB_IMAGE_WRITE_IMPLEMENTATION
 #include <stb/stb_image_write.h>
+
+#include <memory>
+#include <new>
 
 namespace concord::data {
 namespace {
 
-/// Position of JPEG's end-of-image marker, or 0: the decoder itself fills a missing end with grey.
-/// Segments are stepped over by their length; within coded data 0xff is followed by 0 or a restart
-/// marker (ITU-T T.81, B.1.1).
-std::size_t find_end_of_jpeg(Bytes bytes) {
-  const auto at = [&](std::size_t i) { return std::to_integer<unsigned>(bytes[i]); };
-  std::size_t i = 2;
+/// Walks the segments of a JPEG (ITU-T T.81, annex B) and throws for what the decoder would not
+/// notice: a missing end-of-image marker, which it makes up for with grey, and Huffman tables that
+/// overrun its own (a table has at most 255 codes here; the standard's largest has 176).
+void check_jpeg(Bytes bytes, std::string_view name) {
+  const auto at = [&](std::size_t i) { return std::to_integer<std::size_t>(bytes[i]); };
+  std::size_t i = 0;
   while (i + 1 < bytes.size()) {
-    if (at(i) != 0xff) {
-      ++i;  // coded data
+    const std::size_t marker = at(i + 1);
+    if (at(i) != 0xff || marker == 0xff) {
+      ++i;  // coded data, fill bytes
       continue;
     }
-    const unsigned marker = at(i + 1);
-    if (marker == 0xd9) return i;
-    const bool alone = marker == 0 || marker == 0x01 || (marker >= 0xd0 && marker <= 0xd7);
-    if (marker == 0xff)
-      ++i;  // fill byte
-    else if (alone)
+    if (marker == 0xd9) return;
+    // A stuffed zero, a temporary mark, restarts and the start of the image stand alone.
+    if (marker <= 0x01 || (marker >= 0xd0 && marker <= 0xd8)) {
       i += 2;
-    else if (i + 3 < bytes.size())
-      i += 2 + (at(i + 2) << 8 | at(i + 3));
-    else
-      return 0;
+      continue;
+    }
+    const std::size_t length = i + 3 < bytes.size() ? at(i + 2) << 8 | at(i + 3) : 0,
+                      end = i + 2 + length;
+    if (length < 2 || end > bytes.size())
+      throw_damaged("image", name, i, "JPEG segment is cut short");
+    if (marker == 0xc4) {
+      // Tables of one byte (class and number), 16 counts of codes by length, and that many symbols.
+      for (std::size_t table = i + 4; table < end;) {
+        std::size_t codes = 0;
+        for (std::size_t k = 1; k <= 16 && table + k < end; ++k) codes += at(table + k);
+        if (codes > 255 || table + 17 + codes > end) {
+          throw_damaged("image", name, table,
+                        "JPEG Huffman table is larger than its segment or 255 codes");
+        }
+        table += 17 + codes;
+      }
+    }
+    i = end;
   }
-  return 0;
+  throw_damaged("image", name, bytes.size(), "JPEG ends before its end-of-image marker");
 }
 
 }  // namespace
@@ -73,6 +66,7 @@ Tensor decode_image(Bytes bytes, std::string_view name, int channels) {
   }
   const auto* data = reinterpret_cast<const stbi_uc*>(bytes.data());
   const int size = static_cast<int>(bytes.size());
+  if (size > 0 && data[0] == 0xff) check_jpeg(bytes, name);
   int width = 0, height = 0, stored = 0;
   if (size == 0 || !stbi_info_from_memory(data, size, &width, &height, &stored)) {
     throw_damaged("image", name, 0,
@@ -86,11 +80,8 @@ Tensor decode_image(Bytes bytes, std::string_view name, int channels) {
     throw_damaged("image", name, 0,
                   fmt::format("declares {}x{} pixels, too many for {} bytes", width, height, size));
   }
-  if (data[0] == 0xff && find_end_of_jpeg(bytes) == 0) {
-    throw_damaged("image", name, bytes.size(), "ends before its end-of-image marker");
-  }
-  const std::unique_ptr<stbi_uc, decltype(&std::free)> pixels(
-      stbi_load_from_memory(data, size, &width, &height, &stored, channels), &std::free);
+  const std::unique_ptr<stbi_uc, decltype(&stbi_image_free)> pixels(
+      stbi_load_from_memory(data, size, &width, &height, &stored, channels), &stbi_image_free);
   if (!pixels)
     throw_damaged("image", name, 0, fmt::format("cannot be decoded ({})", stbi_failure_reason()));
 
