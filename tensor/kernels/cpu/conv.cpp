@@ -107,29 +107,33 @@ struct WeightStrides {
 template <class T>
 void pack_weight(const Correlation<T>& o, const T* weight, WeightStrides stride, T* to) {
   const TileRows tiles(o.m);
-  const index_t taps = o.taps.count, steps = o.channels * taps;
-  const int threads = worthwhile_threads(64 * o.groups * o.m * steps);
+  const index_t taps = o.taps.count, blocks = o.channel_blocks();
+  const int threads = worthwhile_threads(64 * o.groups * o.m * o.channels * taps);
 #pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
-  for (index_t item = 0; item < o.groups * tiles.tiles; ++item) {
-    const index_t group = item / tiles.tiles, tile = item % tiles.tiles;
-    const index_t top = tiles.first(tile), height = tiles.height(tile);
-    for (index_t block = 0; block < o.channel_blocks(); ++block) {
-      const index_t c0 = o.first_channel(block), c1 = o.first_channel(block + 1);
-      T* t = to + group * o.m * steps + o.m * c0 * taps + top * (c1 - c0) * taps;
-      const T* from = weight + group * stride.group + top * stride.m + c0 * stride.c;
-      if (taps == stride.c) {  // [m][c, t] as it stands
-        transpose(from, stride.m, 1, height, (c1 - c0) * taps, t, height);
-        continue;
+  for (index_t item = 0; item < o.groups * blocks; ++item) {
+    const index_t group = item / blocks, block = item % blocks;
+    const index_t c0 = o.first_channel(block), c1 = o.first_channel(block + 1);
+    const T* from = weight + group * stride.group + c0 * stride.c;
+    T* packed = to + (group * o.channels + c0) * o.m * taps;
+    if (taps == stride.c) {  // [m][c, t]: all steps of a row lie together
+      const index_t steps = (c1 - c0) * taps;
+      for (index_t tile = 0; tile < tiles.tiles; ++tile) {
+        const index_t top = tiles.first(tile), height = tiles.height(tile);
+        transpose(from + top * stride.m, stride.m, 1, height, steps, packed + top * steps, height);
       }
-      for (index_t c = c0; c < c1; ++c, from += stride.c) {
+      continue;
+    }
+    for (index_t c = c0; c < c1; ++c, from += stride.c) {
+      for (index_t tile = 0; tile < tiles.tiles; ++tile) {
+        const index_t top = tiles.first(tile), height = tiles.height(tile);
+        const T* f = from + top * stride.m;
+        T* t = packed + (top * (c1 - c0) + height * (c - c0)) * taps;
         if (taps == o.taps.most()) {
-          transpose(from, stride.m, 1, height, taps, t, height);
-          t += taps * height;
+          transpose(f, stride.m, 1, height, taps, t, height);
           continue;
         }
         for (index_t tap = 0; tap < taps; ++tap, t += height) {
-          const T* f = from + o.taps.from()[tap];
-          for (index_t i = 0; i < height; ++i) t[i] = f[i * stride.m];
+          for (index_t i = 0; i < height; ++i) t[i] = f[i * stride.m + o.taps.from()[tap]];
         }
       }
     }
@@ -413,9 +417,16 @@ class WeightGradient {
         threads(worthwhile_threads(g.flops() * gw.count)),
         block(g.n, g.p, g.q, 1),
         high((block.rows - 1) * g.stride_h + (g.r - 1) * g.dilation_h + 1),
-        wide((g.q - 1) * g.stride_w + (g.s - 1) * g.dilation_w + 1) {}
+        wide((g.q - 1) * g.stride_w + (g.s - 1) * g.dilation_w + 1),
+        run_offset(gathered ? columns / run() : 0) {
+    for (index_t u = 0; gathered && u < columns / run(); ++u) {
+      const index_t c = u * run() / taps, t = u * run() % taps;
+      run_offset.data()[u] =
+          (c * block.images * high + t / g.s * g.dilation_h) * wide + t % g.s * g.dilation_w;
+    }
+  }
 
-  void run() const {
+  void compute() const {
     const index_t panels = (columns + kWidth - 1) / kWidth;
     // The threads share the columns first: packed cotangents are then needed by all of them, while
     // each stages its own channels.
@@ -427,8 +438,9 @@ class WeightGradient {
     const index_t most_panels = (panels + column_parts - 1) / column_parts;
     const index_t most_tiles = (all_tiles + row_parts - 1) / row_parts;
     const index_t area = block.images * high * wide;
-    const index_t planar = gathered ? round_up(area * channels, 64) : 0;
-    const index_t stage = planar + most_panels * kWidth * (gathered ? pixels : area);
+    const index_t planar = gathered ? round_up(area * channels + kOverrun, 64) : 0;
+    const index_t stage =
+        planar + (gathered ? pixels * gathered_width(most_panels) : area * most_panels * kWidth);
     const index_t left = round_up(most_tiles * kMaxTileRows * pixels, 64);
     const index_t sums = products * kMaxTileRows * kWidth;
     const index_t own = stage + left + sums;
@@ -456,9 +468,11 @@ class WeightGradient {
       for (index_t i0 = 0; i0 < g.p; i0 += block.rows, first = false) {
         const index_t rows = std::min(block.rows, g.p - i0), pixels = images * rows * g.q;
         const index_t c0 = first_panel * kWidth, c1 = std::min(last_panel * kWidth, columns);
+        const index_t first_run = c0 / run(), width = gathered_width(last_panel - first_panel);
         if (gathered) {
           stage_planar(group, n0, images, i0, planar);
-          gather(images, rows, planar, c0, c1, right);
+          gather(images, rows, planar, first_run, (c1 + run() - 1) / run() - first_run, width,
+                 right);
         } else {
           stage_channels(group, n0, images, i0, c0, c1, right);
         }
@@ -472,20 +486,21 @@ class WeightGradient {
           }
         }
         for (index_t panel = first_panel; panel < last_panel; ++panel) {
-          const T* b =
-              right + (panel - first_panel) * kWidth * (gathered ? pixels : images * high * wide);
+          const T* b = gathered ? right + panel * kWidth - first_run * run()
+                                : right + (panel - first_panel) * kWidth * images * high * wide;
           a = left;
           for (index_t tile = first_tile; tile < last_tile; ++tile) {
             const int height = tiles.height(tile % tiles.tiles);
             for (index_t t = 0; t < products; ++t) {
               T* c = sums + t * kMaxTileRows * kWidth;
-              const T* from = b + (t / g.s * g.dilation_h * wide + t % g.s * g.dilation_w) * kWidth;
-              Tile<T> product{.a = a,
-                              .b = {from, from + kLanes},
-                              .count = {1, 1, pixels},
-                              .c = {c, c + kLanes},
-                              .ldc = kWidth};
-              if (!gathered) {
+              Tile<T> product{.a = a, .c = {c, c + kLanes}, .ldc = kWidth};
+              if (gathered) {
+                product.b[0] = b;
+                product.count[2] = pixels;
+                product.stride[2] = width;
+              } else {
+                product.b[0] =
+                    b + (t / g.s * g.dilation_h * wide + t % g.s * g.dilation_w) * kWidth;
                 product.count[0] = images;
                 product.count[1] = rows;
                 product.count[2] = g.q;
@@ -493,6 +508,7 @@ class WeightGradient {
                 product.stride[1] = g.stride_h * wide * kWidth;
                 product.stride[2] = g.stride_w * kWidth;
               }
+              product.b[1] = product.b[0] + kLanes;
               multiply_tile(height, product);
             }
             a += height * pixels;
@@ -560,7 +576,7 @@ class WeightGradient {
 
   // All channels as [channel][image][high][wide].
   void stage_planar(index_t group, index_t n0, index_t images, index_t i0, T* to) const {
-    for (index_t c = 0; c < channels; ++c, to += images * high * wide) {
+    for (index_t c = 0; c < channels; ++c, to += block.images * high * wide) {
       const T* from = x + (group * channels + c) * g.h * g.w;
       each_row(
           n0, images, i0,
@@ -571,24 +587,35 @@ class WeightGradient {
     }
   }
 
-  // Columns [c0, c1) of the (channel, tap) pairs of each pixel as [panel][pixel][kWidth].
-  void gather(index_t images, index_t rows, const T* planar, index_t c0, index_t c1, T* to) const {
-    for (index_t c = c0; c < c1; c += kWidth) {
-      index_t offset[kWidth];
-      const index_t width = std::min(kWidth, c1 - c);
-      for (index_t j = 0; j < kWidth; ++j) {
-        const index_t column = c + std::min(j, width - 1), t = column % taps;
-        offset[j] = column / taps * images * high * wide + t / g.s * g.dilation_h * wide +
-                    t % g.s * g.dilation_w;
-      }
+  // Taps side by side in the staged planes are copied together, up to kOverrun elements at a time:
+  // what is copied too much is overwritten by the next run or belongs to no column.
+  static constexpr index_t kOverrun = 8;
+  index_t run() const { return g.dilation_w == 1 ? g.s : 1; }
+  index_t gathered_width(index_t panels) const {
+    return round_up(panels * kWidth + 2 * run() + kOverrun, kLanes);
+  }
+
+  // `count` runs of the (channel, tap) pairs of each pixel, from run `first`, as [pixel][width].
+  void gather(index_t images, index_t rows, const T* planar, index_t first, index_t count,
+              index_t width, T* to) const {
+    const index_t length = run();
+    const index_t* offset = run_offset.data() + first;
+    const auto each_pixel = [&](auto copy) {
       for (index_t n = 0; n < images; ++n) {
         for (index_t i = 0; i < rows; ++i) {
           const T* from = planar + (n * high + i * g.stride_h) * wide;
-          for (index_t j = 0; j < g.q; ++j, from += g.stride_w, to += kWidth) {
-            for (index_t v = 0; v < kWidth; ++v) to[v] = from[offset[v]];
+          for (index_t j = 0; j < g.q; ++j, from += g.stride_w, to += width) {
+            for (index_t u = 0; u < count; ++u) copy(from + offset[u], to + u * length);
           }
         }
       }
+    };
+    if (length <= 4) {
+      each_pixel([](const T* f, T* t) { std::memcpy(t, f, 4 * sizeof(T)); });
+    } else if (length <= kOverrun) {
+      each_pixel([](const T* f, T* t) { std::memcpy(t, f, kOverrun * sizeof(T)); });
+    } else {
+      each_pixel([&](const T* f, T* t) { std::copy_n(f, length, t); });
     }
   }
 
@@ -601,7 +628,8 @@ class WeightGradient {
   index_t columns, products;  // of one product; products into which a tile's columns unfold
   int threads;
   Block block;
-  index_t high, wide;  // a staged image
+  index_t high, wide;           // a staged image
+  Scratch<index_t> run_offset;  // place of each run of taps in the staged planes
 };
 
 }  // namespace
@@ -615,13 +643,13 @@ void conv2d_grad_weight(const ConvGeometry& g, In<T> x, In<T> gy, Out<T> gw) {
     return;
   }
   if (x.stride == 0) {
-    WeightGradient<T>(g, x.base, gy, gw).run();
+    WeightGradient<T>(g, x.base, gy, gw).compute();
     return;
   }
   const int threads = worthwhile_threads(g.flops() * gw.count);
 #pragma omp parallel for schedule(dynamic) num_threads(threads) if (threads > 1)
   for (std::int32_t r = 0; r < gw.count; ++r) {
-    WeightGradient<T>(g, x[r], gy.one(r), gw.one(r)).run();
+    WeightGradient<T>(g, x[r], gy.one(r), gw.one(r)).compute();
   }
 }
 
