@@ -1,5 +1,5 @@
-// Element-wise kernels: the list of kernels/elementwise.h over arrays, with broadcasting, and copies
-// of boxes.
+// Element-wise kernels: the list of kernels/elementwise.h over arrays, with broadcasting, and
+// copies of boxes.
 //
 // The gradients of R rows share the derivative: it is formed for a piece of the array that stays in
 // the first-level cache, then multiplied into the piece of each row.
@@ -11,66 +11,80 @@
 #include <cmath>
 #include <cstring>
 #include <utility>
+#include <vector>
 
 namespace concord::kernels::cpu {
 namespace {
 
 // One functor per op: unary_ops::relu{}.f(x, p, q), binary_ops::mul{}.da(a, b, y).
 namespace unary_ops {
-#define CONCORD_FUNCTOR(name, parameters, value, derivative)                                     \
-  struct name {                                                                                  \
-    template <class T> T f(T x, [[maybe_unused]] T p, [[maybe_unused]] T q) const { return value; } \
-    template <class T>                                                                           \
-    T df([[maybe_unused]] T x, [[maybe_unused]] T y, [[maybe_unused]] T p,                       \
-         [[maybe_unused]] T q) const {                                                           \
-      return derivative;                                                                         \
-    }                                                                                            \
+#define CONCORD_FUNCTOR(name, parameters, value, derivative)               \
+  struct name {                                                            \
+    template <class T>                                                     \
+    T f(T x, [[maybe_unused]] T p, [[maybe_unused]] T q) const {           \
+      return value;                                                        \
+    }                                                                      \
+    template <class T>                                                     \
+    T df([[maybe_unused]] T x, [[maybe_unused]] T y, [[maybe_unused]] T p, \
+         [[maybe_unused]] T q) const {                                     \
+      return derivative;                                                   \
+    }                                                                      \
   };
 CONCORD_UNARY_OPS(CONCORD_FUNCTOR)
 #undef CONCORD_FUNCTOR
 }  // namespace unary_ops
 
 namespace binary_ops {
-#define CONCORD_FUNCTOR(name, value, derivative_a, derivative_b)                                 \
-  struct name {                                                                                  \
-    template <class T> T f(T a, T b) const { return value; }                                     \
-    template <class T>                                                                           \
-    T da([[maybe_unused]] T a, [[maybe_unused]] T b, [[maybe_unused]] T y) const {               \
-      return derivative_a;                                                                       \
-    }                                                                                            \
-    template <class T>                                                                           \
-    T db([[maybe_unused]] T a, [[maybe_unused]] T b, [[maybe_unused]] T y) const {               \
-      return derivative_b;                                                                       \
-    }                                                                                            \
+#define CONCORD_FUNCTOR(name, value, derivative_a, derivative_b)                   \
+  struct name {                                                                    \
+    template <class T>                                                             \
+    T f(T a, T b) const {                                                          \
+      return value;                                                                \
+    }                                                                              \
+    template <class T>                                                             \
+    T da([[maybe_unused]] T a, [[maybe_unused]] T b, [[maybe_unused]] T y) const { \
+      return derivative_a;                                                         \
+    }                                                                              \
+    template <class T>                                                             \
+    T db([[maybe_unused]] T a, [[maybe_unused]] T b, [[maybe_unused]] T y) const { \
+      return derivative_b;                                                         \
+    }                                                                              \
   };
 CONCORD_BINARY_OPS(CONCORD_FUNCTOR)
 #undef CONCORD_FUNCTOR
 }  // namespace binary_ops
 
 /// Calls f with the functor of `op`.
-template <class F> void with_op(UnaryOp op, F&& f) {
+template <class F>
+void with_op(UnaryOp op, F&& f) {
   switch (op) {
 #define CONCORD_CASE(name, parameters, value, derivative) \
-  case UnaryOp::name: return f(unary_ops::name{});
+  case UnaryOp::name:                                     \
+    return f(unary_ops::name{});
     CONCORD_UNARY_OPS(CONCORD_CASE)
 #undef CONCORD_CASE
-    case UnaryOp::count_: break;
+    case UnaryOp::count_:
+      break;
   }
   throw UsageError("unary: no such operation");
 }
 
-template <class F> void with_op(BinaryOp op, F&& f) {
+template <class F>
+void with_op(BinaryOp op, F&& f) {
   switch (op) {
 #define CONCORD_CASE(name, value, derivative_a, derivative_b) \
-  case BinaryOp::name: return f(binary_ops::name{});
+  case BinaryOp::name:                                        \
+    return f(binary_ops::name{});
     CONCORD_BINARY_OPS(CONCORD_CASE)
 #undef CONCORD_CASE
-    case BinaryOp::count_: break;
+    case BinaryOp::count_:
+      break;
   }
   throw UsageError("binary: no such operation");
 }
 
-template <class T> void write_or_add(bool accumulate, index_t n, const T* from, T* to) {
+template <class T>
+void write_or_add(bool accumulate, index_t n, const T* from, T* to) {
   if (accumulate) {
     for (index_t i = 0; i < n; ++i) to[i] += from[i];
   } else {
@@ -92,7 +106,8 @@ void multiply_piece(bool accumulate, index_t n, const T* from, const T* factor, 
 // A piece of a line at a time goes through a function of the op, so that the loops around it (rows,
 // threads, sums) are compiled once and not once per op.
 
-template <class T> void unary_forward(UnaryOp op, Scalars s, index_t n, const T* x, T* y) {
+template <class T>
+void unary_forward(UnaryOp op, Scalars s, index_t n, const T* x, T* y) {
   using Piece = void (*)(index_t n, T p, T q, const T* x, T* y);
   Piece apply = nullptr;
   with_op(op, [&]<class Functor>(Functor) {
@@ -116,8 +131,7 @@ void unary_backward(UnaryOp op, Scalars s, index_t n, const T* x, const T* y, In
   });
   for_pieces(n, n * gy.count, [&](index_t first, index_t count) {
     std::array<T, kPiece> slope;
-    derivative(count, static_cast<T>(s.p), static_cast<T>(s.q), x + first, y + first,
-               slope.data());
+    derivative(count, static_cast<T>(s.p), static_cast<T>(s.q), x + first, y + first, slope.data());
     for (std::int32_t r = 0; r < gy.count; ++r) {
       multiply_piece(gx.accumulate, count, gy[r] + first, slope.data(), gx[r] + first);
     }
@@ -137,8 +151,8 @@ void unary_backward_naive(UnaryOp op, Scalars s, index_t n, const T* x, const T*
   });
 }
 
-// --- Broadcasting. The merged loop's last axis has strides 0 or 1 on both sides; the axes before it
-// are counted off by an odometer.
+// --- Broadcasting. The merged loop's last axis has strides 0 or 1 on both sides; the axes before
+// it are counted off by an odometer.
 
 namespace {
 
@@ -175,7 +189,8 @@ struct Odometer {
 };
 
 /// The leading axes that `keep(axis)` selects.
-template <class Keep> Odometer leading_axes(const BroadcastGeometry& g, Keep keep) {
+template <class Keep>
+Odometer leading_axes(const BroadcastGeometry& g, Keep keep) {
   Odometer odometer;
   index_t out_stride = g.out.numel();
   for (int axis = 0; axis + 1 < g.rank; ++axis) {
@@ -203,12 +218,12 @@ void for_pairs(index_t n, const T* a, index_t a_stride, const T* b, index_t b_st
 
 template <class T>
 void binary_forward(BinaryOp op, const BroadcastGeometry& g, const T* a, const T* b, T* y) {
-  using Piece = void (*)(index_t n, const T* a, index_t a_stride, const T* b, index_t b_stride, T* y);
+  using Piece =
+      void (*)(index_t n, const T* a, index_t a_stride, const T* b, index_t b_stride, T* y);
   Piece apply = nullptr;
   with_op(op, [&]<class Functor>(Functor) {
     apply = [](index_t n, const T* left, index_t sl, const T* right, index_t sr, T* to) {
-      for_pairs(n, left, sl, right, sr,
-                [=](index_t i, T l, T r) { to[i] = Functor{}.f(l, r); });
+      for_pairs(n, left, sl, right, sr, [=](index_t i, T l, T r) { to[i] = Functor{}.f(l, r); });
     };
   });
   const index_t total = g.out.numel();
@@ -244,9 +259,9 @@ void binary_forward_naive(BinaryOp op, const BroadcastGeometry& g, const T* a, c
   });
 }
 
-// The gradient of one side is gy times the partial derivative, summed over the axes along which that
-// side was repeated. An element of the result belongs to one thread, which adds its terms in the
-// order of the output; sums are in double.
+// The gradient of one side is gy times the partial derivative, summed over the axes along which
+// that side was repeated. An element of the result belongs to one thread, which adds its terms in
+// the order of the output; sums are in double.
 template <class T>
 void binary_backward(BinaryOp op, int side, const BroadcastGeometry& g, In<T> a, In<T> b, In<T> y,
                      In<T> gy, Out<T> out) {
@@ -265,7 +280,8 @@ void binary_backward(BinaryOp op, int side, const BroadcastGeometry& g, In<T> a,
   const index_t length = g.extent[last], sa = g.a_stride[last], sb = g.b_stride[last];
   const bool sum_last = own_stride[last] == 0;
   const index_t kept_places = kept.places(), summed_places = summed.places();
-  // A task: one row, one place along the kept leading axes, one piece of the last axis if it is kept.
+  // A task: one row, one place along the kept leading axes, one piece of the last axis if it is
+  // kept.
   const index_t line_pieces = sum_last ? 1 : pieces(length);
   const index_t tasks = gy.count * kept_places * line_pieces;
 
@@ -277,13 +293,11 @@ void binary_backward(BinaryOp op, int side, const BroadcastGeometry& g, In<T> a,
     derivative = [](int of, index_t n, const T* left, index_t sl, const T* right, index_t sr,
                     const T* value, const T* seed, T* terms) {
       if (of == 0) {
-        for_pairs(n, left, sl, right, sr, [=](index_t i, T l, T r) {
-          terms[i] = seed[i] * Functor{}.da(l, r, value[i]);
-        });
+        for_pairs(n, left, sl, right, sr,
+                  [=](index_t i, T l, T r) { terms[i] = seed[i] * Functor{}.da(l, r, value[i]); });
       } else {
-        for_pairs(n, left, sl, right, sr, [=](index_t i, T l, T r) {
-          terms[i] = seed[i] * Functor{}.db(l, r, value[i]);
-        });
+        for_pairs(n, left, sl, right, sr,
+                  [=](index_t i, T l, T r) { terms[i] = seed[i] * Functor{}.db(l, r, value[i]); });
       }
     };
   });
@@ -335,30 +349,31 @@ void binary_backward(BinaryOp op, int side, const BroadcastGeometry& g, In<T> a,
 template <class T>
 void binary_backward_naive(BinaryOp op, int side, const BroadcastGeometry& g, In<T> a, In<T> b,
                            In<T> y, In<T> gy, Out<T> out) {
-  const index_t own_numel = side == 0 ? g.a_numel : g.b_numel;
+  std::vector<double> sum(static_cast<std::size_t>(side == 0 ? g.a_numel : g.b_numel));
   with_op(op, [&](auto functor) {
     for (std::int32_t r = 0; r < gy.count; ++r) {
-      for (index_t own = 0; own < own_numel; ++own) {
-        double sum = 0;
-        for (index_t i = 0; i < g.out.numel(); ++i) {
-          index_t rest = i, at_a = 0, at_b = 0;
-          for (int axis = g.rank - 1; axis >= 0; --axis) {
-            at_a += rest % g.extent[axis] * g.a_stride[axis];
-            at_b += rest % g.extent[axis] * g.b_stride[axis];
-            rest /= g.extent[axis];
-          }
-          if ((side == 0 ? at_a : at_b) != own) continue;
-          const T left = a[r][at_a], right = b[r][at_b];
-          sum += gy[r][i] * (side == 0 ? functor.da(left, right, y[r][i])
-                                       : functor.db(left, right, y[r][i]));
+      std::fill(sum.begin(), sum.end(), 0.0);
+      for (index_t i = 0; i < g.out.numel(); ++i) {
+        index_t rest = i, at_a = 0, at_b = 0;
+        for (int axis = g.rank - 1; axis >= 0; --axis) {
+          at_a += rest % g.extent[axis] * g.a_stride[axis];
+          at_b += rest % g.extent[axis] * g.b_stride[axis];
+          rest /= g.extent[axis];
         }
-        out[r][own] = static_cast<T>((out.accumulate ? out[r][own] : T(0)) + sum);
+        const T left = a[r][at_a], right = b[r][at_b];
+        sum[side == 0 ? at_a : at_b] += gy[r][i] * (side == 0 ? functor.da(left, right, y[r][i])
+                                                              : functor.db(left, right, y[r][i]));
+      }
+      for (std::size_t own = 0; own < sum.size(); ++own) {
+        T& slot = out[r][own];
+        slot = static_cast<T>((out.accumulate ? slot : T(0)) + sum[own]);
       }
     }
   });
 }
 
-template <class T> void dropout_mask(index_t n, double p, Rng rng, T* mask) {
+template <class T>
+void dropout_mask(index_t n, double p, Rng rng, T* mask) {
   const T keep = static_cast<T>(1 / (1 - p));
   // The comparison of Rng::uniform(i) >= p with p scaled to the 24 bits that uniform keeps.
   const double bound = p * 0x1p24;
@@ -370,21 +385,24 @@ template <class T> void dropout_mask(index_t n, double p, Rng rng, T* mask) {
   for_pieces(n, 8 * n, [&](index_t first, index_t count) {
     for (index_t i = first; i < first + count; i += 4) {
       const auto block = static_cast<std::uint64_t>(i / 4);  // four elements share a Philox block
-      const auto words = philox4x32_10({static_cast<std::uint32_t>(block),
-                                        static_cast<std::uint32_t>(block >> 32), low, high}, key);
+      const auto words = philox4x32_10(
+          {static_cast<std::uint32_t>(block), static_cast<std::uint32_t>(block >> 32), low, high},
+          key);
       const index_t lanes = std::min<index_t>(4, first + count - i);
       for (index_t l = 0; l < lanes; ++l) mask[i + l] = (words[l] >> 8) >= bound ? keep : T(0);
     }
   });
 }
 
-template <class T> void dropout_mask_naive(index_t n, double p, Rng rng, T* mask) {
+template <class T>
+void dropout_mask_naive(index_t n, double p, Rng rng, T* mask) {
   for (index_t i = 0; i < n; ++i) {
     mask[i] = rng.uniform(static_cast<std::uint64_t>(i)) >= p ? static_cast<T>(1 / (1 - p)) : T(0);
   }
 }
 
-template <class T> void multiply_rows(index_t n, In<T> a, const T* b, Out<T> out) {
+template <class T>
+void multiply_rows(index_t n, In<T> a, const T* b, Out<T> out) {
   for_pieces(n, n * a.count, [&](index_t first, index_t count) {
     for (std::int32_t r = 0; r < a.count; ++r) {
       multiply_piece(out.accumulate, count, a[r] + first, b + first, out[r] + first);
@@ -399,7 +417,8 @@ struct Plane {
   index_t rows, columns, from_row, from_column, to_row, to_column;
 };
 
-template <class T> void copy_plane(const Plane& p, bool accumulate, const T* from, T* to) {
+template <class T>
+void copy_plane(const Plane& p, bool accumulate, const T* from, T* to) {
   if (p.from_column == 1 && p.to_column == 1) {
     for (index_t i = 0; i < p.rows; ++i) {
       write_or_add(accumulate, p.columns, from + i * p.from_row, to + i * p.to_row);
@@ -424,12 +443,13 @@ template <class T> void copy_plane(const Plane& p, bool accumulate, const T* fro
 
 }  // namespace
 
-template <class T> void copy_box(const CopyGeometry& g, In<T> from, Out<T> to) {
+template <class T>
+void copy_box(const CopyGeometry& g, In<T> from, Out<T> to) {
   index_t total = 1;
   for (int axis = 0; axis < g.rank; ++axis) total *= g.extent[axis];
   if (total == 0) return;
-  // The last axis and one other make a plane: the other is where the source is contiguous, if that is
-  // not along the last (a transposition), else the last but one.
+  // The last axis and one other make a plane: the other is where the source is contiguous, if that
+  // is not along the last (a transposition), else the last but one.
   const int columns = g.rank - 1;
   int rows = g.rank - 2;
   if (g.rank > 0 && g.from_stride[columns] != 1) {
@@ -461,7 +481,8 @@ template <class T> void copy_box(const CopyGeometry& g, In<T> from, Out<T> to) {
   }
 }
 
-template <class T> void copy_box_naive(const CopyGeometry& g, In<T> from, Out<T> to) {
+template <class T>
+void copy_box_naive(const CopyGeometry& g, In<T> from, Out<T> to) {
   index_t total = 1;
   for (int axis = 0; axis < g.rank; ++axis) total *= g.extent[axis];
   for (std::int32_t r = 0; r < from.count; ++r) {

@@ -17,11 +17,18 @@
 namespace concord::kernels::cpu {
 namespace {
 
-template <class T> T or_one(const T* weight, index_t i) { return weight ? weight[i] : T(1); }
-template <class T> T or_zero(const T* bias, index_t i) { return bias ? bias[i] : T(0); }
+template <class T>
+T or_one(const T* weight, index_t i) {
+  return weight ? weight[i] : T(1);
+}
+template <class T>
+T or_zero(const T* bias, index_t i) {
+  return bias ? bias[i] : T(0);
+}
 
 /// Writes or adds one element of row r; does nothing for an absent output.
-template <class T> void put(const Out<T>& out, std::int32_t r, index_t i, double value) {
+template <class T>
+void put(const Out<T>& out, std::int32_t r, index_t i, double value) {
   if (!out) return;
   T& slot = out[r][i];
   slot = out.accumulate ? slot + static_cast<T>(value) : static_cast<T>(value);
@@ -37,21 +44,24 @@ struct ChannelGroup {
   index_t first, count;
 
   /// For each channel first + j: the sum of term(j, x...) over its values, in double.
-  template <class Term, class... X> PerChannel sum(Term term, const X*... x) const {
+  template <class Term, class... X>
+  PerChannel sum(Term term, const X*... x) const {
     PerChannel total{};
     for (index_t n = 0; n < g.n; ++n) {
       const index_t at = (n * g.c + first) * g.inner;
       if (g.inner == 1) {
         for (index_t j = 0; j < count; ++j) total[j] += term(j, static_cast<double>(x[at + j])...);
       } else {
-        total[0] += sum_terms(g.inner, [&](auto... v) { return term(0, v...); }, (x + at)...);
+        total[0] += sum_terms(
+            g.inner, [&](auto... v) { return term(0, v...); }, (x + at)...);
       }
     }
     return total;
   }
 
   /// body(j, place) for every value of every channel first + j.
-  template <class Body> void for_each(Body body) const {
+  template <class Body>
+  void for_each(Body body) const {
     for (index_t n = 0; n < g.n; ++n) {
       const index_t at = (n * g.c + first) * g.inner;
       if (g.inner == 1) {
@@ -64,7 +74,8 @@ struct ChannelGroup {
 };
 
 /// f(group) for all channels. A group belongs to one thread, so threads never share a sum.
-template <class F> void for_groups(const BatchNormGeometry& g, std::int32_t rows, F f) {
+template <class F>
+void for_groups(const BatchNormGeometry& g, std::int32_t rows, F f) {
   const index_t width = g.inner == 1 ? kGroup : 1;
   const index_t groups = pieces(g.c, width);
   const bool threads = rows * g.n * g.c * g.inner >= kParallelWork;
@@ -150,7 +161,8 @@ void batch_norm_eval_naive(const BatchNormGeometry& g, const T* x, const T* weig
   for (index_t i = 0; i < g.n * g.c * g.inner; ++i) {
     const index_t c = i / g.inner % g.c;
     y[i] = static_cast<T>((x[i] - running_mean[c]) / std::sqrt(running_var[c] + eps) *
-                              or_one(weight, c) + or_zero(bias, c));
+                              or_one(weight, c) +
+                          or_zero(bias, c));
   }
 }
 
@@ -212,8 +224,7 @@ void batch_norm_train_backward_naive(const BatchNormGeometry& g, const T* x, con
       put(gb, r, c, sum);
       put(gw, r, c, moment);
       for_values([&](index_t i) {
-        put(gx, r, i,
-            or_one(weight, c) * inv_std[c] * (gy[r][i] - sum / m - xhat(i) * moment / m));
+        put(gx, r, i, or_one(weight, c) * inv_std[c] * (gy[r][i] - sum / m - xhat(i) * moment / m));
       });
     }
   }
@@ -240,8 +251,8 @@ void batch_norm_eval_grad_input(const BatchNormGeometry& g, const T* inv_std, co
 }
 
 template <class T>
-void batch_norm_eval_grad_input_naive(const BatchNormGeometry& g, const T* inv_std,
-                                      const T* weight, In<T> gy, Out<T> gx) {
+void batch_norm_eval_grad_input_naive(const BatchNormGeometry& g, const T* inv_std, const T* weight,
+                                      In<T> gy, Out<T> gx) {
   for (std::int32_t r = 0; r < gy.count; ++r) {
     for (index_t i = 0; i < g.n * g.c * g.inner; ++i) {
       const index_t c = i / g.inner % g.c;
@@ -297,8 +308,8 @@ void layer_norm_forward(index_t outer, index_t length, const T* x, const T* weig
     const T* from = x + o * length;
     T* to = y + o * length;
     const double mu = sum_of(length, from) / m;
-    const double squares =
-        sum_terms(length, [&](auto v) { return (v - mu) * (v - mu); }, from);
+    const double squares = sum_terms(
+        length, [&](auto v) { return (v - mu) * (v - mu); }, from);
     const T centre = mean[o] = static_cast<T>(mu);
     const T s = inv_std[o] = static_cast<T>(1 / std::sqrt(squares / m + eps));
     for (index_t i = 0; i < length; ++i) to[i] = (from[i] - centre) * s;
@@ -342,8 +353,7 @@ void layer_norm_grad_input(index_t outer, index_t length, const T* x, const T* m
       const auto moment = [&](auto v, auto xv) { return v * (xv - mu); };
       const auto weighted_moment = [&](auto v, auto xv, auto w) { return w * v * (xv - mu); };
       const auto product = [](auto v, auto w) { return v * w; };
-      const double sum =
-          weight ? sum_terms(length, product, gy_r, weight) : sum_of(length, gy_r);
+      const double sum = weight ? sum_terms(length, product, gy_r, weight) : sum_of(length, gy_r);
       const double cross = weight ? sum_terms(length, weighted_moment, gy_r, from, weight)
                                   : sum_terms(length, moment, gy_r, from);
       // gx = a w gy + b (x - mean) + c
@@ -392,7 +402,8 @@ void layer_norm_grad_affine(index_t outer, index_t length, In<T> x, In<T> mean, 
   // A thread owns some columns of one row and walks down the `outer` vectors.
   constexpr index_t kColumns = 256;
   const index_t blocks = pieces(length, kColumns);
-#pragma omp parallel for collapse(2) schedule(static) if (gy.count * outer * length >= kParallelWork)
+#pragma omp parallel for collapse(2) \
+    schedule(static) if (gy.count * outer * length >= kParallelWork)
   for (std::int32_t r = 0; r < gy.count; ++r) {
     for (index_t block = 0; block < blocks; ++block) {
       const index_t first = block * kColumns, count = std::min(kColumns, length - first);
@@ -415,8 +426,8 @@ void layer_norm_grad_affine(index_t outer, index_t length, In<T> x, In<T> mean, 
 }
 
 template <class T>
-void layer_norm_grad_affine_naive(index_t outer, index_t length, In<T> x, In<T> mean,
-                                  In<T> inv_std, In<T> gy, Out<T> gw, Out<T> gb) {
+void layer_norm_grad_affine_naive(index_t outer, index_t length, In<T> x, In<T> mean, In<T> inv_std,
+                                  In<T> gy, Out<T> gw, Out<T> gb) {
   for (std::int32_t r = 0; r < gy.count; ++r) {
     for (index_t i = 0; i < length; ++i) {
       double sum = 0, moment = 0;

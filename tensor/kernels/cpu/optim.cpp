@@ -1,5 +1,5 @@
-// Optimiser steps over a slice of theta. The direction is formed a piece at a time on the stack from
-// the weighted gradient rows, so a step is one pass over the rows, theta and the state:
+// Optimiser steps over a slice of theta. The direction is formed a piece at a time on the stack
+// from the weighted gradient rows, so a step is one pass over the rows, theta and the state:
 //   d = clamp(clip * sum_t weight_t row_t, -clip_value, clip_value)
 // and then, all as in PyTorch 2 (decay is "coupled" where it enters the direction),
 //   sgd      d += decay theta;  m = momentum m + (1 - dampening) d, at the first step m = d;
@@ -8,7 +8,8 @@
 //            theta -= rate / bias1 * m / (sqrt(v) / sqrt(bias2) + eps)
 //            (Kingma and Ba, ICLR 2015, algorithm 1)
 //   adamw    theta *= 1 - rate decay, then as adam without decay (Loshchilov and Hutter, ICLR 2019)
-//   rmsprop  d += decay theta;  v = beta2 v + (1 - beta2) d d; centred: mean += (1 - beta2)(d - mean)
+//   rmsprop  d += decay theta;  v = beta2 v + (1 - beta2) d d; centred: mean += (1 - beta2)(d -
+//   mean)
 //            and v - mean^2 in place of v;  u = d / (sqrt(v) + eps);
 //            theta -= rate u, or with momentum b = momentum b + u, theta -= rate b
 #include <concord/tensor/kernels/cpu/kernels_cpu.h>
@@ -51,14 +52,16 @@ void for_directions(index_t size, const StepScalars& s, const WeightedRows<T>& r
       for (index_t i = 0; i < count; ++i) d[i] *= clip;
     }
     if (bound > T(0)) {
-      for (index_t i = 0; i < count; ++i) d[i] = d[i] < -bound ? -bound : d[i] > bound ? bound : d[i];
+      for (index_t i = 0; i < count; ++i)
+        d[i] = d[i] < -bound ? -bound : d[i] > bound ? bound : d[i];
     }
     f(first, count, d.data());
   });
 }
 
 /// d += decay * theta.
-template <class T> void add_decay(double decay, index_t count, const T* theta, T* d) {
+template <class T>
+void add_decay(double decay, index_t count, const T* theta, T* d) {
   if (decay == 0) return;
   const T factor = static_cast<T>(decay);
   for (index_t i = 0; i < count; ++i) d[i] += factor * theta[i];
@@ -157,8 +160,8 @@ void adam_naive(bool decoupled, index_t size, const StepScalars& s, WeightedRows
     const double square = s.beta2 * v[i] + (1 - s.beta2) * d * d;
     m[i] = static_cast<T>(mean);
     v[i] = static_cast<T>(square);
-    theta[i] = static_cast<T>(start - s.rate * (mean / s.bias1) /
-                                          (std::sqrt(square / s.bias2) + s.eps));
+    theta[i] =
+        static_cast<T>(start - s.rate * (mean / s.bias1) / (std::sqrt(square / s.bias2) + s.eps));
   }
 }
 
@@ -227,20 +230,22 @@ void rmsprop_step_naive(index_t size, const StepScalars& s, WeightedRows<T> rows
   }
 }
 
-template <class T> void lerp(index_t n, double weight, const T* x, T* y) {
+template <class T>
+void lerp(index_t n, double weight, const T* x, T* y) {
   const T w = static_cast<T>(weight);
   for_pieces(n, n, [&](index_t first, index_t count) {
     for (index_t i = first; i < first + count; ++i) y[i] += w * (x[i] - y[i]);
   });
 }
 
-template <class T> void combine(index_t n, WeightedRows<T> rows, T* out) {
-  for_pieces(n, n * (rows.count + 1), [&](index_t first, index_t count) {
-    weighted_sum(rows, first, count, out + first);
-  });
+template <class T>
+void combine(index_t n, WeightedRows<T> rows, T* out) {
+  for_pieces(n, n * (rows.count + 1),
+             [&](index_t first, index_t count) { weighted_sum(rows, first, count, out + first); });
 }
 
-template <class T> void combine_naive(index_t n, WeightedRows<T> rows, T* out) {
+template <class T>
+void combine_naive(index_t n, WeightedRows<T> rows, T* out) {
   for (index_t i = 0; i < n; ++i) out[i] = static_cast<T>(direction_of(StepScalars{}, rows, i));
 }
 

@@ -1,5 +1,6 @@
-// Sums, their spreading back, maxima and whole-vector figures. Sums are in double and in the order of
-// the elements; long vectors are cut into a number of chunks that does not depend on the threads.
+// Sums, their spreading back, maxima and whole-vector figures. Sums are in double and in the order
+// of the elements; long vectors are cut into a number of chunks that does not depend on the
+// threads.
 #include <concord/tensor/kernels/cpu/kernels_cpu.h>
 #include <concord/tensor/kernels/cpu/simd.h>
 
@@ -15,7 +16,8 @@ namespace {
 constexpr index_t kColumns = 256;
 
 /// f(o, first, count) for each outer index and each block of inner columns.
-template <class F> void for_columns(const AxisGeometry& g, index_t work, F f) {
+template <class F>
+void for_columns(const AxisGeometry& g, index_t work, F f) {
   const index_t blocks = pieces(g.inner, kColumns), tasks = g.outer * blocks;
 #pragma omp parallel for schedule(static) if (work >= kParallelWork && tasks > 1)
   for (index_t task = 0; task < tasks; ++task) {
@@ -25,13 +27,15 @@ template <class F> void for_columns(const AxisGeometry& g, index_t work, F f) {
 }
 
 /// chunk_sum(first, count) over at most kChunks pieces of [0, n), added up in order.
-template <class F> double chunked_sum(index_t n, F chunk_sum) {
+template <class F>
+double chunked_sum(index_t n, F chunk_sum) {
   constexpr index_t kChunks = 64;
   const index_t size = std::max(kPiece, pieces(pieces(n, kChunks), kPiece) * kPiece);
   const index_t count = pieces(n, size);
   std::array<double, kChunks> partial;
 #pragma omp parallel for schedule(static) if (n >= kParallelWork && count > 1)
-  for (index_t i = 0; i < count; ++i) partial[i] = chunk_sum(i * size, std::min(size, n - i * size));
+  for (index_t i = 0; i < count; ++i)
+    partial[i] = chunk_sum(i * size, std::min(size, n - i * size));
   double total = 0;
   for (index_t i = 0; i < count; ++i) total += partial[i];
   return total;
@@ -39,7 +43,8 @@ template <class F> double chunked_sum(index_t n, F chunk_sum) {
 
 }  // namespace
 
-template <class T> void sum(const AxisGeometry& g, double scale, In<T> x, Out<T> y) {
+template <class T>
+void sum(const AxisGeometry& g, double scale, In<T> x, Out<T> y) {
   const auto put = [&](std::int32_t r, index_t at, double total) {
     T& slot = y[r][at];
     slot = (y.accumulate ? slot : T(0)) + static_cast<T>(scale * total);
@@ -48,7 +53,8 @@ template <class T> void sum(const AxisGeometry& g, double scale, In<T> x, Out<T>
   for (std::int32_t r = 0; r < x.count; ++r) {
     const T* x_r = x[r];
     if (g.outer == 1 && g.inner == 1) {
-      put(r, 0, chunked_sum(g.length, [&](index_t first, index_t n) { return sum_of(n, x_r + first); }));
+      put(r, 0,
+          chunked_sum(g.length, [&](index_t first, index_t n) { return sum_of(n, x_r + first); }));
       continue;
     }
     for_columns(g, work, [&](index_t o, index_t first, index_t count) {
@@ -67,7 +73,8 @@ template <class T> void sum(const AxisGeometry& g, double scale, In<T> x, Out<T>
   }
 }
 
-template <class T> void sum_naive(const AxisGeometry& g, double scale, In<T> x, Out<T> y) {
+template <class T>
+void sum_naive(const AxisGeometry& g, double scale, In<T> x, Out<T> y) {
   for (std::int32_t r = 0; r < x.count; ++r) {
     for (index_t o = 0; o < g.outer; ++o) {
       for (index_t i = 0; i < g.inner; ++i) {
@@ -80,7 +87,8 @@ template <class T> void sum_naive(const AxisGeometry& g, double scale, In<T> x, 
   }
 }
 
-template <class T> void spread(const AxisGeometry& g, double scale, In<T> gy, Out<T> gx) {
+template <class T>
+void spread(const AxisGeometry& g, double scale, In<T> gy, Out<T> gx) {
   const T s = static_cast<T>(scale);
   const index_t lines = g.outer * g.length, tasks = gy.count * lines;
 #pragma omp parallel for schedule(static) if (tasks * g.inner >= kParallelWork)
@@ -98,7 +106,8 @@ template <class T> void spread(const AxisGeometry& g, double scale, In<T> gy, Ou
 }
 
 // A NaN counts as larger than every number, so that it shows in the result.
-template <class T> void max(const AxisGeometry& g, const T* x, T* y, std::int64_t* argmax) {
+template <class T>
+void max(const AxisGeometry& g, const T* x, T* y, std::int64_t* argmax) {
   for_columns(g, g.outer * g.length * g.inner, [&](index_t o, index_t first, index_t count) {
     const T* from = x + o * g.length * g.inner + first;
     T* best = y + o * g.inner + first;
@@ -116,18 +125,22 @@ template <class T> void max(const AxisGeometry& g, const T* x, T* y, std::int64_
   });
 }
 
-template <class T> void norm_squared(index_t n, const T* x, double* result) {
+template <class T>
+void norm_squared(index_t n, const T* x, double* result) {
   *result = chunked_sum(n, [&](index_t first, index_t count) {
-    return sum_terms(count, [](auto v) { return v * v; }, x + first);
+    return sum_terms(
+        count, [](auto v) { return v * v; }, x + first);
   });
 }
 
-template <class T> void norm_squared_naive(index_t n, const T* x, double* result) {
+template <class T>
+void norm_squared_naive(index_t n, const T* x, double* result) {
   *result = 0;
   for (index_t i = 0; i < n; ++i) *result += double{x[i]} * x[i];
 }
 
-template <class T> void count_nonfinite(index_t n, const T* x, index_t* result) {
+template <class T>
+void count_nonfinite(index_t n, const T* x, index_t* result) {
   constexpr T kLargest = std::numeric_limits<T>::max();
   *result = static_cast<index_t>(chunked_sum(n, [&](index_t first, index_t count) {
     index_t found = 0;

@@ -65,13 +65,14 @@ double sum_terms(index_t n, Term term, const X*... x) {
 
 template <class T>
 double sum_of(index_t n, const T* x) {
-  return sum_terms(n, [](auto v) { return v; }, x);
+  return sum_terms(
+      n, [](auto v) { return v; }, x);
 }
 
-/// e^x. For float: x = k ln 2 + r with |r| <= ln 2 / 2, a polynomial (Cephes' expf) for e^r and k added
-/// to the exponent in two halves, so that overflow gives infinity and underflow gives subnormals and
-/// zero; NaN stays NaN. At most 2 ulp off (tests/kernels/softmax_test.cpp); branch-free, so that
-/// loops over it vectorise. For double: libm's.
+/// e^x. For float: x = k ln 2 + r with |r| <= ln 2 / 2, a polynomial (Cephes' expf) for e^r and k
+/// added to the exponent in two halves, so that overflow gives infinity and underflow gives
+/// subnormals and zero; NaN stays NaN. At most 2 ulp off (tests/kernels/softmax_test.cpp);
+/// branch-free, so that loops over it vectorise. For double: libm's.
 inline double exp_of(double x) { return std::exp(x); }
 inline float exp_of(float x) {
   const float bounded = x < -105.0f ? -105.0f : x > 89.0f ? 89.0f : x;
@@ -94,8 +95,8 @@ inline float exp_of(float x) {
   return p * scale_a * scale_b;
 }
 
-/// Starting a team of threads costs some microseconds: worth it above about this many simple element
-/// operations.
+/// Starting a team of threads costs some microseconds: worth it above about this many simple
+/// element operations.
 inline constexpr index_t kParallelWork = index_t{1} << 15;
 
 /// Long vectors are cut into pieces of this many elements: the unit of work of a thread, and of
@@ -104,8 +105,8 @@ inline constexpr index_t kPiece = 1024;
 
 inline index_t pieces(index_t n, index_t piece = kPiece) { return (n + piece - 1) / piece; }
 
-/// f(first, count) for each piece of [0, n), on several threads when `work` is large. For loops whose
-/// elements do not depend on one another.
+/// f(first, count) for each piece of [0, n), on several threads when `work` is large. For loops
+/// whose elements do not depend on one another.
 template <class F>
 void for_pieces(index_t n, index_t work, F f) {
   const index_t count = pieces(n);

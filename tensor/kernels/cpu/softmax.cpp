@@ -7,9 +7,9 @@
 //   cross-entropy with label smoothing s (Szegedy et al., "Rethinking the Inception Architecture",
 //   CVPR 2016, section 7): gx_j = gy (p_j - (1 - s) [j = t] - s / length).
 //
-// Two layouts are met: vectors that lie contiguous (inner = 1, classifiers) and one vector per pixel
-// (inner > 1, segmentation), where kColumns neighbouring pixels are computed together. What the R
-// rows share (p, the derivative) is formed once per piece.
+// Two layouts are met: vectors that lie contiguous (inner = 1, classifiers) and one vector per
+// pixel (inner > 1, segmentation), where kColumns neighbouring pixels are computed together. What
+// the R rows share (p, the derivative) is formed once per piece.
 #include <concord/tensor/kernels/cpu/kernels_cpu.h>
 #include <concord/tensor/kernels/cpu/simd.h>
 
@@ -28,7 +28,8 @@ index_t elements(const AxisGeometry& g) { return g.outer * g.length * g.inner; }
 
 /// f(offset of the block's first element in [outer, length, inner], the same in [outer, inner],
 /// columns) for each outer index and block of columns. In contiguous vectors a block is a vector.
-template <class F> void for_blocks(const AxisGeometry& g, index_t work, F f) {
+template <class F>
+void for_blocks(const AxisGeometry& g, index_t work, F f) {
   const index_t blocks = pieces(g.inner, kColumns), tasks = g.outer * blocks;
 #pragma omp parallel for schedule(static) if (work >= kParallelWork && tasks > 1)
   for (index_t task = 0; task < tasks; ++task) {
@@ -37,10 +38,11 @@ template <class F> void for_blocks(const AxisGeometry& g, index_t work, F f) {
   }
 }
 
-template <class T> using PerColumn = std::array<T, kColumns>;
+template <class T>
+using PerColumn = std::array<T, kColumns>;
 
-/// The maximum and the sum of e^(x - maximum) of each column of a block; y receives the exponentials
-/// if it is not null.
+/// The maximum and the sum of e^(x - maximum) of each column of a block; y receives the
+/// exponentials if it is not null.
 template <class T>
 void max_and_sum(const AxisGeometry& g, index_t columns, const T* x, T* y, PerColumn<T>& largest,
                  PerColumn<double>& total) {
@@ -74,13 +76,15 @@ void max_and_sum(const AxisGeometry& g, index_t columns, const T* x, T* y, PerCo
   }
 }
 
-template <class T> void write_or_add(bool accumulate, T& slot, T value) {
+template <class T>
+void write_or_add(bool accumulate, T& slot, T value) {
   slot = accumulate ? slot + value : value;
 }
 
 }  // namespace
 
-template <class T> void softmax_forward(const AxisGeometry& g, const T* x, T* y) {
+template <class T>
+void softmax_forward(const AxisGeometry& g, const T* x, T* y) {
   if (g.length == 0) return;
   for_blocks(g, kExpWork * elements(g), [&](index_t at, index_t, index_t columns) {
     PerColumn<T> largest, inverse;
@@ -99,7 +103,8 @@ template <class T> void softmax_forward(const AxisGeometry& g, const T* x, T* y)
   });
 }
 
-template <class T> void log_softmax_forward(const AxisGeometry& g, const T* x, T* y) {
+template <class T>
+void log_softmax_forward(const AxisGeometry& g, const T* x, T* y) {
   if (g.length == 0) return;
   for_blocks(g, kExpWork * elements(g), [&](index_t at, index_t, index_t columns) {
     PerColumn<T> largest, log_sum;
@@ -127,8 +132,8 @@ void softmax_backward(const AxisGeometry& g, const T* y, In<T> gy, Out<T> gx) {
       const T* from = gy[r] + at;
       T* to = gx[r] + at;
       if (g.inner == 1) {
-        const T dot = static_cast<T>(
-            sum_terms(g.length, [](auto a, auto b) { return a * b; }, from, p));
+        const T dot = static_cast<T>(sum_terms(
+            g.length, [](auto a, auto b) { return a * b; }, from, p));
         for (index_t l = 0; l < g.length; ++l) {
           write_or_add(gx.accumulate, to[l], p[l] * (from[l] - dot));
         }
@@ -227,69 +232,74 @@ void cross_entropy_backward(const AxisGeometry& g, const T* log_p, const std::in
                             std::int64_t ignore_index, double smoothing, In<T> gy, Out<T> gx) {
   const T hit = static_cast<T>(1 - smoothing);
   const T everywhere = static_cast<T>(smoothing / static_cast<double>(g.length));
-  for_blocks(g, (kExpWork + gy.count) * elements(g), [&](index_t at, index_t column,
-                                                         index_t columns) {
-    const std::int64_t* t = target + column;
-    std::array<T, kPiece> slope;  // d loss / d logits of a piece, shared by all rows
-    if (g.inner == 1) {
-      const bool ignored = *t == ignore_index;
-      for (index_t first = 0; first < g.length; first += kPiece) {
-        const index_t count = std::min(kPiece, g.length - first);
-        for (index_t i = 0; i < count; ++i) slope[i] = exp_of(log_p[at + first + i]) - everywhere;
-        if (*t >= first && *t < first + count) slope[*t - first] -= hit;
-        for (std::int32_t r = 0; r < gy.count; ++r) {
-          const T seed = ignored ? T(0) : gy[r][column];
-          T* to = gx[r] + at + first;
-          if (ignored) {
-            if (!gx.accumulate) std::fill_n(to, count, T(0));
-          } else if (gx.accumulate) {
-            for (index_t i = 0; i < count; ++i) to[i] += seed * slope[i];
-          } else {
-            for (index_t i = 0; i < count; ++i) to[i] = seed * slope[i];
-          }
-        }
-      }
-      return;
-    }
-    for (index_t l = 0; l < g.length; ++l) {
-      const index_t line = at + l * g.inner;
-      for (index_t i = 0; i < columns; ++i) {
-        slope[i] = exp_of(log_p[line + i]) - (t[i] == l ? everywhere + hit : everywhere);
-      }
-      for (std::int32_t r = 0; r < gy.count; ++r) {
-        const T* seed = gy[r] + column;
-        T* to = gx[r] + line;
-        for (index_t i = 0; i < columns; ++i) {
-          const T value = t[i] == ignore_index ? T(0) : seed[i] * slope[i];
-          write_or_add(gx.accumulate, to[i], value);
-        }
-      }
-    }
-  });
+  for_blocks(g, (kExpWork + gy.count) * elements(g),
+             [&](index_t at, index_t column, index_t columns) {
+               const std::int64_t* t = target + column;
+               std::array<T, kPiece> slope;  // d loss / d logits of a piece, shared by all rows
+               if (g.inner == 1) {
+                 const bool ignored = *t == ignore_index;
+                 for (index_t first = 0; first < g.length; first += kPiece) {
+                   const index_t count = std::min(kPiece, g.length - first);
+                   for (index_t i = 0; i < count; ++i)
+                     slope[i] = exp_of(log_p[at + first + i]) - everywhere;
+                   if (*t >= first && *t < first + count) slope[*t - first] -= hit;
+                   for (std::int32_t r = 0; r < gy.count; ++r) {
+                     const T seed = ignored ? T(0) : gy[r][column];
+                     T* to = gx[r] + at + first;
+                     if (ignored) {
+                       if (!gx.accumulate) std::fill_n(to, count, T(0));
+                     } else if (gx.accumulate) {
+                       for (index_t i = 0; i < count; ++i) to[i] += seed * slope[i];
+                     } else {
+                       for (index_t i = 0; i < count; ++i) to[i] = seed * slope[i];
+                     }
+                   }
+                 }
+                 return;
+               }
+               for (index_t l = 0; l < g.length; ++l) {
+                 const index_t line = at + l * g.inner;
+                 for (index_t i = 0; i < columns; ++i) {
+                   slope[i] = exp_of(log_p[line + i]) - (t[i] == l ? everywhere + hit : everywhere);
+                 }
+                 for (std::int32_t r = 0; r < gy.count; ++r) {
+                   const T* seed = gy[r] + column;
+                   T* to = gx[r] + line;
+                   for (index_t i = 0; i < columns; ++i) {
+                     const T value = t[i] == ignore_index ? T(0) : seed[i] * slope[i];
+                     write_or_add(gx.accumulate, to[i], value);
+                   }
+                 }
+               }
+             });
 }
 
 // --- The naive twins.
 
-template <class T> void log_softmax_forward_naive(const AxisGeometry& g, const T* x, T* y) {
+template <class T>
+void log_softmax_forward_naive(const AxisGeometry& g, const T* x, T* y) {
   for (index_t o = 0; o < g.outer; ++o) {
     for (index_t i = 0; i < g.inner; ++i) {
       const auto at = [&](index_t l) { return (o * g.length + l) * g.inner + i; };
       double m = x[at(0)], sum = 0;
       for (index_t l = 0; l < g.length; ++l) m = std::max<double>(m, x[at(l)]);
       for (index_t l = 0; l < g.length; ++l) sum += std::exp(x[at(l)] - m);
-      for (index_t l = 0; l < g.length; ++l) y[at(l)] = static_cast<T>(x[at(l)] - m - std::log(sum));
+      for (index_t l = 0; l < g.length; ++l)
+        y[at(l)] = static_cast<T>(x[at(l)] - m - std::log(sum));
     }
   }
 }
 
-template <class T> void softmax_forward_naive(const AxisGeometry& g, const T* x, T* y) {
+template <class T>
+void softmax_forward_naive(const AxisGeometry& g, const T* x, T* y) {
   for (index_t o = 0; o < g.outer; ++o) {
     for (index_t i = 0; i < g.inner; ++i) {
       const auto at = [&](index_t l) { return (o * g.length + l) * g.inner + i; };
       double m = x[at(0)], sum = 0;
       for (index_t l = 0; l < g.length; ++l) m = std::max<double>(m, x[at(l)]);
       for (index_t l = 0; l < g.length; ++l) sum += std::exp(x[at(l)] - m);
-      for (index_t l = 0; l < g.length; ++l) y[at(l)] = static_cast<T>(std::exp(x[at(l)] - m) / sum);
+      for (index_t l = 0; l < g.length; ++l)
+        y[at(l)] = static_cast<T>(std::exp(x[at(l)] - m) / sum);
     }
   }
 }
@@ -303,7 +313,8 @@ void softmax_backward_naive(const AxisGeometry& g, const T* y, In<T> gy, Out<T> 
         double dot = 0;
         for (index_t l = 0; l < g.length; ++l) dot += double{gy[r][at(l)]} * y[at(l)];
         for (index_t l = 0; l < g.length; ++l) {
-          write_or_add(gx.accumulate, gx[r][at(l)], static_cast<T>(y[at(l)] * (gy[r][at(l)] - dot)));
+          write_or_add(gx.accumulate, gx[r][at(l)],
+                       static_cast<T>(y[at(l)] * (gy[r][at(l)] - dot)));
         }
       }
     }
@@ -336,7 +347,8 @@ void cross_entropy_forward_naive(const AxisGeometry& g, const T* logits, const s
       const std::int64_t t = target[o * g.inner + i];
       double value = 0;
       for (index_t l = 0; l < g.length && t != ignore_index; ++l) {
-        const double wanted = (l == t ? 1 - smoothing : 0) + smoothing / static_cast<double>(g.length);
+        const double wanted =
+            (l == t ? 1 - smoothing : 0) + smoothing / static_cast<double>(g.length);
         value -= wanted * log_p[(o * g.length + l) * g.inner + i];
       }
       loss[o * g.inner + i] = static_cast<T>(value);
@@ -354,7 +366,8 @@ void cross_entropy_backward_naive(const AxisGeometry& g, const T* log_p, const s
         for (index_t i = 0; i < g.inner; ++i) {
           const index_t at = (o * g.length + l) * g.inner + i;
           const std::int64_t t = target[o * g.inner + i];
-          const double wanted = (l == t ? 1 - smoothing : 0) + smoothing / static_cast<double>(g.length);
+          const double wanted =
+              (l == t ? 1 - smoothing : 0) + smoothing / static_cast<double>(g.length);
           const double slope = t == ignore_index ? 0 : std::exp(double{log_p[at]}) - wanted;
           write_or_add(gx.accumulate, gx[r][at], static_cast<T>(gy[r][o * g.inner + i] * slope));
         }

@@ -5,7 +5,8 @@
 
 namespace concord::kernels {
 
-template <class T> const Kernels<T>& cpu_table() {
+template <class T>
+const Kernels<T>& cpu_table() {
   static constexpr Kernels<T> kTable{
       .gemm = cpu::gemm<T>,
       .linear_forward = cpu::linear_forward<T>,
@@ -68,7 +69,8 @@ template <class T> const Kernels<T>& cpu_table() {
   return kTable;
 }
 
-template <class T> const Kernels<T>& table(Device device) {
+template <class T>
+const Kernels<T>& table(Device device) {
   if (device.type == DeviceType::cpu) return cpu_table<T>();
   throw DeviceError("kernels: this build has no kernels for " + name(device));
 }
