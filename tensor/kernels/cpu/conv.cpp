@@ -2,10 +2,12 @@
 //
 // Forward and gradient of the input are both a Correlation (below). Its right-hand side, the matrix
 // of all shifted inputs ("im2col"), is never stored: a panel of it, one tile wide and a block of
-// channels high, is packed into the first-level cache, meets all output channels there, and is
-// gone. The gradient of the weight is a product over pixels, gw[m][c,t] = sum_pixel gy[m] x[c,
-// shifted t]. R cotangent rows are R times as many images (grad_input) or R times as many output
-// channels (grad_weight) of one and the same product: weights and inputs are packed once for all.
+// channels high, meets all output channels while it lies in the first-level cache. Where output
+// rows are whole vectors the tile reads the input itself (or its zero-padded copy) at shifted
+// places; else the panel is packed. The gradient of the weight is a product over pixels, gw[m][c,t]
+// = sum_pixel gy[m] x[c, shifted t]. R cotangent rows are R times as many images (grad_input) or R
+// times as many output channels (grad_weight) of one and the same product: weights and inputs are
+// packed once for all.
 #include <concord/tensor/kernels/cpu/kernels_cpu.h>
 #include <concord/tensor/kernels/cpu/tile.h>
 #include <omp.h>
@@ -449,76 +451,98 @@ class WeightGradient {
     for (index_t item = 0; item < g.groups * column_parts * row_parts; ++item) {
       const index_t row_part = item % row_parts, column_part = item / row_parts % column_parts;
       T* mine = memory.data() + omp_get_thread_num() * own;
-      part(item / row_parts / column_parts, tiles, all_tiles * row_part / row_parts,
-           all_tiles * (row_part + 1) / row_parts, panels * column_part / column_parts,
-           panels * (column_part + 1) / column_parts, mine, mine + planar, mine + stage,
-           mine + stage + left);
+      const Share share{item / row_parts / column_parts, all_tiles * row_part / row_parts,
+                        all_tiles * (row_part + 1) / row_parts, panels * column_part / column_parts,
+                        panels * (column_part + 1) / column_parts};
+      compute_share(share, tiles, {mine, mine + planar, mine + stage, mine + stage + left});
     }
   }
 
  private:
   static constexpr index_t kWidth = Simd<T>::kWidth, kLanes = Simd<T>::kLanes;
 
-  // Rows [first_tile, last_tile) and columns of [first_panel, last_panel), over all pixels.
-  void part(index_t group, const TileRows& tiles, index_t first_tile, index_t last_tile,
-            index_t first_panel, index_t last_panel, T* planar, T* right, T* left, T* sums) const {
-    bool first = true;
-    for (index_t n0 = 0; n0 < g.n; n0 += block.images) {
-      const index_t images = std::min(block.images, g.n - n0);
-      for (index_t i0 = 0; i0 < g.p; i0 += block.rows, first = false) {
-        const index_t rows = std::min(block.rows, g.p - i0), pixels = images * rows * g.q;
-        const index_t c0 = first_panel * kWidth, c1 = std::min(last_panel * kWidth, columns);
-        const index_t first_run = c0 / run(), width = gathered_width(last_panel - first_panel);
+  // What one thread computes: tiles [first_tile, last_tile) of all rows' output channels, panels
+  // [first_panel, last_panel) of the columns.
+  struct Share {
+    index_t group, first_tile, last_tile, first_panel, last_panel;
+  };
+  struct Memory {
+    T *planar, *right, *left, *sums;
+  };
+  // Images [n, n + images) and their output rows [i, i + rows).
+  struct Pixels {
+    index_t n, images, i, rows;
+  };
+
+  void compute_share(const Share& share, const TileRows& tiles, const Memory& memory) const {
+    for (index_t n = 0; n < g.n; n += block.images) {
+      for (index_t i = 0; i < g.p; i += block.rows) {
+        const Pixels pixels{n, std::min(block.images, g.n - n), i, std::min(block.rows, g.p - i)};
         if (gathered) {
-          stage_planar(group, n0, images, i0, planar);
-          gather(images, rows, planar, first_run, (c1 + run() - 1) / run() - first_run, width,
-                 right);
+          stage_planar(share, pixels, memory.planar);
+          gather(share, pixels, memory.planar, memory.right);
         } else {
-          stage_channels(group, n0, images, i0, c0, c1, right);
+          stage_channels(share, pixels, memory.right);
         }
-        T* a = left;
-        for (index_t tile = first_tile; tile < last_tile; ++tile) {
-          const index_t height = tiles.height(tile % tiles.tiles);
-          const T* from = gy[static_cast<std::int32_t>(tile / tiles.tiles)] + n0 * g.y_size() +
-                          (group * m + tiles.first(tile % tiles.tiles)) * g.p * g.q + i0 * g.q;
-          for (index_t n = 0; n < images; ++n, from += g.y_size(), a += height * rows * g.q) {
-            transpose(from, g.p * g.q, 1, height, rows * g.q, a, height);
+        pack_cotangents(share, tiles, pixels, memory.left);
+        multiply_block(share, tiles, pixels, memory);
+      }
+    }
+  }
+
+  // First output channel (over all groups) of a tile that counts through all rows.
+  index_t first_channel(const Share& share, const TileRows& tiles, index_t tile) const {
+    return share.group * m + tiles.first(tile % tiles.tiles);
+  }
+
+  // The cotangents of each tile as [pixel][row of the tile].
+  void pack_cotangents(const Share& share, const TileRows& tiles, const Pixels& pixels,
+                       T* to) const {
+    const index_t plane = g.p * g.q, count = pixels.rows * g.q;
+    for (index_t tile = share.first_tile; tile < share.last_tile; ++tile) {
+      const index_t height = tiles.height(tile % tiles.tiles);
+      const T* from = gy[static_cast<std::int32_t>(tile / tiles.tiles)] + pixels.n * g.y_size() +
+                      first_channel(share, tiles, tile) * plane + pixels.i * g.q;
+      for (index_t n = 0; n < pixels.images; ++n, from += g.y_size(), to += height * count) {
+        transpose(from, plane, 1, height, count, to, height);
+      }
+    }
+  }
+
+  // Adds the products over one block of pixels to gw.
+  void multiply_block(const Share& share, const TileRows& tiles, const Pixels& pixels,
+                      const Memory& memory) const {
+    const bool fresh = pixels.n == 0 && pixels.i == 0 && !gw.accumulate;
+    const index_t count = pixels.images * pixels.rows * g.q, area = pixels.images * high * wide;
+    for (index_t panel = share.first_panel; panel < share.last_panel; ++panel) {
+      const T* b = gathered ? memory.right + panel * kWidth - first_run(share) * run()
+                            : memory.right + (panel - share.first_panel) * kWidth * area;
+      const T* a = memory.left;
+      for (index_t tile = share.first_tile; tile < share.last_tile; ++tile) {
+        const int height = tiles.height(tile % tiles.tiles);
+        for (index_t t = 0; t < products; ++t) {
+          T* c = memory.sums + t * kMaxTileRows * kWidth;
+          Tile<T> product{.a = a, .c = {c, c + kLanes}, .ldc = kWidth};
+          if (gathered) {
+            product.b[0] = b;
+            product.count[2] = count;
+            product.stride[2] = gathered_width(share.last_panel - share.first_panel);
+          } else {
+            product.b[0] = b + (t / g.s * g.dilation_h * wide + t % g.s * g.dilation_w) * kWidth;
+            product.count[0] = pixels.images;
+            product.count[1] = pixels.rows;
+            product.count[2] = g.q;
+            product.stride[0] = high * wide * kWidth;
+            product.stride[1] = g.stride_h * wide * kWidth;
+            product.stride[2] = g.stride_w * kWidth;
           }
+          product.b[1] = product.b[0] + kLanes;
+          multiply_tile(height, product);
         }
-        for (index_t panel = first_panel; panel < last_panel; ++panel) {
-          const T* b = gathered ? right + panel * kWidth - first_run * run()
-                                : right + (panel - first_panel) * kWidth * images * high * wide;
-          a = left;
-          for (index_t tile = first_tile; tile < last_tile; ++tile) {
-            const int height = tiles.height(tile % tiles.tiles);
-            for (index_t t = 0; t < products; ++t) {
-              T* c = sums + t * kMaxTileRows * kWidth;
-              Tile<T> product{.a = a, .c = {c, c + kLanes}, .ldc = kWidth};
-              if (gathered) {
-                product.b[0] = b;
-                product.count[2] = pixels;
-                product.stride[2] = width;
-              } else {
-                product.b[0] =
-                    b + (t / g.s * g.dilation_h * wide + t % g.s * g.dilation_w) * kWidth;
-                product.count[0] = images;
-                product.count[1] = rows;
-                product.count[2] = g.q;
-                product.stride[0] = high * wide * kWidth;
-                product.stride[1] = g.stride_h * wide * kWidth;
-                product.stride[2] = g.stride_w * kWidth;
-              }
-              product.b[1] = product.b[0] + kLanes;
-              multiply_tile(height, product);
-            }
-            a += height * pixels;
-            const index_t column = panel * kWidth;
-            T* to = gw[static_cast<std::int32_t>(tile / tiles.tiles)] +
-                    (group * m + tiles.first(tile % tiles.tiles)) * channels * taps +
-                    column * products;
-            add(sums, height, std::min(kWidth, columns - column), first && !gw.accumulate, to);
-          }
-        }
+        a += height * count;
+        T* to = gw[static_cast<std::int32_t>(tile / tiles.tiles)] +
+                first_channel(share, tiles, tile) * channels * taps + panel * kWidth * products;
+        add(memory.sums, height, std::min(kWidth, columns - panel * kWidth), fresh, to);
       }
     }
   }
@@ -538,13 +562,13 @@ class WeightGradient {
   // Calls inside(from, to, count) for the part of each staged row that lies inside x, and
   // outside(to, count) for the margins; `to` counts pixels [image][high][wide].
   template <class Inside, class Outside>
-  void each_row(index_t n0, index_t images, index_t i0, Inside inside, Outside outside) const {
+  void each_row(const Pixels& pixels, Inside inside, Outside outside) const {
+    const index_t top = pixels.i * g.stride_h - g.pad_h;
     const index_t begin = std::min(g.pad_w, wide);
     const index_t end = std::clamp(g.pad_w + g.w, begin, wide);
     index_t to = 0;
-    for (index_t n = n0; n < n0 + images; ++n) {
-      for (index_t y = i0 * g.stride_h - g.pad_h; y < i0 * g.stride_h - g.pad_h + high;
-           ++y, to += wide) {
+    for (index_t n = pixels.n; n < pixels.n + pixels.images; ++n) {
+      for (index_t y = top; y < top + high; ++y, to += wide) {
         if (y < 0 || y >= g.h) {
           outside(to, wide);
           continue;
@@ -556,14 +580,14 @@ class WeightGradient {
     }
   }
 
-  // Channels [c0, c1) as [panel][image][high][wide][kWidth].
-  void stage_channels(index_t group, index_t n0, index_t images, index_t i0, index_t c0, index_t c1,
-                      T* to) const {
-    for (index_t c = c0; c < c1; c += kWidth, to += images * high * wide * kWidth) {
-      const T* from = x + (group * channels + c) * g.h * g.w;
-      const index_t width = std::min(kWidth, c1 - c);
+  // The share's channels as [panel][image][high][wide][kWidth].
+  void stage_channels(const Share& share, const Pixels& pixels, T* to) const {
+    const index_t end = std::min(share.last_panel * kWidth, channels);
+    for (index_t c = share.first_panel * kWidth; c < end; c += kWidth) {
+      const T* from = x + (share.group * channels + c) * g.h * g.w;
+      const index_t width = std::min(kWidth, end - c);
       each_row(
-          n0, images, i0,
+          pixels,
           [&](index_t source, index_t at, index_t count) {
             transpose(from + source, g.h * g.w, 1, width, count, to + at * kWidth, kWidth);
             for (index_t j = 0; width < kWidth && j < count; ++j) {
@@ -571,15 +595,16 @@ class WeightGradient {
             }
           },
           [&](index_t at, index_t count) { std::fill_n(to + at * kWidth, count * kWidth, T(0)); });
+      to += pixels.images * high * wide * kWidth;
     }
   }
 
-  // All channels as [channel][image][high][wide].
-  void stage_planar(index_t group, index_t n0, index_t images, index_t i0, T* to) const {
+  // All channels as [channel][image of a block][high][wide].
+  void stage_planar(const Share& share, const Pixels& pixels, T* to) const {
     for (index_t c = 0; c < channels; ++c, to += block.images * high * wide) {
-      const T* from = x + (group * channels + c) * g.h * g.w;
+      const T* from = x + (share.group * channels + c) * g.h * g.w;
       each_row(
-          n0, images, i0,
+          pixels,
           [&](index_t source, index_t at, index_t count) {
             std::copy_n(from + source, count, to + at);
           },
@@ -595,17 +620,21 @@ class WeightGradient {
     return round_up(panels * kWidth + 2 * run() + kOverrun, kLanes);
   }
 
-  // `count` runs of the (channel, tap) pairs of each pixel, from run `first`, as [pixel][width].
-  void gather(index_t images, index_t rows, const T* planar, index_t first, index_t count,
-              index_t width, T* to) const {
-    const index_t length = run();
-    const index_t* offset = run_offset.data() + first;
+  index_t first_run(const Share& share) const { return share.first_panel * kWidth / run(); }
+
+  // The share's (channel, tap) pairs of each pixel, from the beginning of a run on, as
+  // [pixel][gathered_width].
+  void gather(const Share& share, const Pixels& pixels, const T* planar, T* to) const {
+    const index_t length = run(), width = gathered_width(share.last_panel - share.first_panel);
+    const index_t end = std::min(share.last_panel * kWidth, columns);
+    const index_t runs = (end + length - 1) / length - first_run(share);
+    const index_t* offset = run_offset.data() + first_run(share);
     const auto each_pixel = [&](auto copy) {
-      for (index_t n = 0; n < images; ++n) {
-        for (index_t i = 0; i < rows; ++i) {
+      for (index_t n = 0; n < pixels.images; ++n) {
+        for (index_t i = 0; i < pixels.rows; ++i) {
           const T* from = planar + (n * high + i * g.stride_h) * wide;
           for (index_t j = 0; j < g.q; ++j, from += g.stride_w, to += width) {
-            for (index_t u = 0; u < count; ++u) copy(from + offset[u], to + u * length);
+            for (index_t u = 0; u < runs; ++u) copy(from + offset[u], to + u * length);
           }
         }
       }
@@ -653,8 +682,7 @@ void conv2d_grad_weight(const ConvGeometry& g, In<T> x, In<T> gy, Out<T> gw) {
   }
 }
 
-// Calls f(n, channel of x, channel of y, tap, element of x, element of y) for every product of a
-// convolution; elements count within one channel.
+// Calls f(element of x, element of the weight, element of y) for every product of a convolution.
 template <class F>
 void each_product(const ConvGeometry& g, F f) {
   const index_t channels = g.c / g.groups, m = g.k / g.groups;
