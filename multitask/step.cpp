@@ -6,14 +6,15 @@
 
 namespace concord::multitask {
 
-Step::Step(const ParameterStore& store, std::unique_ptr<Aggregator> method, int tasks, Heads heads, DType dtype,
-           Device device)
+Step::Step(const ParameterStore& store, std::unique_ptr<Aggregator> method, int tasks, Heads heads,
+           DType dtype, Device device)
     : method_(std::move(method)),
       heads_(heads),
       gradients_(store, tasks, dtype, Columns::shared, device),
       weights_(static_cast<std::size_t>(tasks)) {}
 
-void Step::backward(Tape& tape, std::span<const Var> losses, const When& when, const SweepOptions& sweep) {
+void Step::backward(Tape& tape, std::span<const Var> losses, const When& when,
+                    const SweepOptions& sweep) {
   if (losses.size() != weights_.size()) {
     throw ShapeError(fmt::format("step: {} losses for {} tasks", losses.size(), weights_.size()));
   }
@@ -32,11 +33,14 @@ void Step::backward(Tape& tape, std::span<const Var> losses, const When& when, c
   gram_of(gradients_, present_, gram_);
   method_->weights(inputs(), answer_);
   std::fill(weights_.begin(), weights_.end(), 0.0);
-  for (std::size_t r = 0; r < present_.size(); ++r) weights_[static_cast<std::size_t>(present_[r])] = answer_.weights[r];
+  for (std::size_t r = 0; r < present_.size(); ++r)
+    weights_[static_cast<std::size_t>(present_[r])] = answer_.weights[r];
 }
 
 optim::Direction Step::direction() const {
-  return {gradients_, weights_, heads_ == Heads::weighted ? std::span<const double>(weights_) : std::span<const double>{}};
+  return {
+      gradients_, weights_,
+      heads_ == Heads::weighted ? std::span<const double>(weights_) : std::span<const double>{}};
 }
 
 }  // namespace concord::multitask

@@ -29,8 +29,8 @@ enum class Heads {
 class Step {
  public:
   /// The gradients of `tasks` tasks over the store's parameters, combined by `method`.
-  Step(const ParameterStore& store, std::unique_ptr<Aggregator> method, int tasks, Heads heads = Heads::own,
-       DType dtype = DType::f32, Device device = kCpu);
+  Step(const ParameterStore& store, std::unique_ptr<Aggregator> method, int tasks,
+       Heads heads = Heads::own, DType dtype = DType::f32, Device device = kCpu);
 
   struct When {
     std::int64_t step = 0, epoch = 0;
@@ -40,7 +40,8 @@ class Step {
   /// One sweep into the rows, the Gram matrix, the method's weights. losses[t] is task t's, or an
   /// undefined Var when the task is absent from this step: its row is zero, the method does not see
   /// it. Throws ShapeError for another number of losses, and what the tape and the method throw.
-  void backward(Tape& tape, std::span<const Var> losses, const When& when, const SweepOptions& sweep = {});
+  void backward(Tape& tape, std::span<const Var> losses, const When& when,
+                const SweepOptions& sweep = {});
 
   /// For Optimizer::step; valid until the next backward().
   optim::Direction direction() const;
@@ -48,13 +49,15 @@ class Step {
   double squared_norm() const { return gram_.squared_norm(answer_.weights); }
 
   GradientMatrix& gradients() { return gradients_; }
-  const Gram& gram() const { return gram_; }            ///< of the tasks present
+  const Gram& gram() const { return gram_; }                  ///< of the tasks present
   std::span<const double> losses() const { return losses_; }  ///< likewise
   std::span<const int> present() const { return present_; }
   const Direction& answer() const { return answer_; }
-  Aggregator& method() { return *method_; }
+  Aggregator& method() const { return *method_; }
   /// Give it to Telemetry::record after backward().
-  StepInputs inputs() const { return {gram_, losses_, when_.step, when_.epoch, when_.rng, present_}; }
+  StepInputs inputs() const {
+    return {gram_, losses_, when_.step, when_.epoch, when_.rng, present_};
+  }
 
  private:
   std::unique_ptr<Aggregator> method_;
