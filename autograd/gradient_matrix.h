@@ -25,7 +25,6 @@ class GradientMatrix {
   const ParameterStore& store() const { return *store_; }
   int tasks() const { return tasks_; }
   index_t columns() const { return columns_; }
-  index_t stride() const { return stride_; }  ///< elements between rows
   DType dtype() const { return rows_.dtype(); }
   Device device() const { return rows_.device(); }
 

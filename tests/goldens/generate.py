@@ -251,7 +251,7 @@ def networks():
     case("resnet34", models.resnet34(num_classes=7), (5, 3, 61, 47))
     case("resnet50", models.resnet50(num_classes=7), (5, 3, 61, 47))
     case("resnet18-32", small_stem(models.resnet18(num_classes=7)), (3, 3, 32, 32))
-    case("resnetv2-18", ResNetV2(7), (3, 3, 32, 32))
+    case("resnetv2-18-32", ResNetV2(7), (3, 3, 32, 32))
     write("networks", out)
 
 
