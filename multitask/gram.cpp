@@ -1,4 +1,5 @@
 #include <concord/multitask/gram.h>
+#include <concord/multitask/solvers/dot.h>
 #include <concord/tensor/check.h>
 
 #include <fmt/format.h>
@@ -19,9 +20,7 @@ Gram Gram::of(std::span<const double> jacobian, int tasks, std::int64_t columns)
     for (int j = 0; j <= i; ++j) {
       const double* a = jacobian.data() + static_cast<std::size_t>(i) * p;
       const double* b = jacobian.data() + static_cast<std::size_t>(j) * p;
-      double sum = 0;
-      for (std::size_t k = 0; k < p; ++k) sum += a[k] * b[k];
-      gram.set(i, j, sum);
+      gram.set(i, j, dot(a, b, p));
     }
   }
   return gram;
@@ -39,20 +38,15 @@ double Gram::cosine(int i, int j) const {
 
 void Gram::times(std::span<const double> w, std::span<double> out) const {
   for (int i = 0; i < tasks_; ++i) {
-    const auto g = row(i);
-    double sum = 0;
-    for (std::size_t j = 0; j < g.size(); ++j) sum += g[j] * w[j];
-    out[static_cast<std::size_t>(i)] = sum;
+    out[static_cast<std::size_t>(i)] = dot(row(i).data(), w.data(), w.size());
   }
 }
 
 double Gram::squared_norm(std::span<const double> w) const {
   double total = 0;
   for (int i = 0; i < tasks_; ++i) {
-    const auto g = row(i);
-    double sum = 0;
-    for (std::size_t j = 0; j < g.size(); ++j) sum += g[j] * w[j];
-    total += w[static_cast<std::size_t>(i)] * sum;
+    const double weight = w[static_cast<std::size_t>(i)];
+    if (weight != 0) total += weight * dot(row(i).data(), w.data(), w.size());
   }
   return std::max(total, 0.0);
 }

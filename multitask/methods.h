@@ -29,4 +29,12 @@ AggregatorPtr make_config(Options& options);
 AggregatorPtr make_gradvac(Options& options);
 AggregatorPtr make_krum(Options& options);
 
+AggregatorPtr make_rlw(Options& options);
+AggregatorPtr make_si(Options& options);
+AggregatorPtr make_gls(Options& options);
+AggregatorPtr make_dwa(Options& options);
+AggregatorPtr make_uw(Options& options);
+AggregatorPtr make_imtl_l(Options& options);
+AggregatorPtr make_stch(Options& options);
+
 }  // namespace concord::multitask

@@ -14,6 +14,14 @@ constexpr MethodInfo kMethods[] = {
     {"sum", Kind::fixed, "nothing", "-", "the sum of the gradients", make_sum},
     {"mean", Kind::fixed, "nothing", "-", "the mean of the gradients", make_mean},
     {"constant", Kind::fixed, "nothing", "-", "weights by hand (option w=1,0.5,...)", make_constant},
+    // Loss weighting
+    {"rlw", Kind::weighting, "random numbers", "Lin et al. 2021, arXiv 2111.10603", "random weights, drawn anew in each step", make_rlw},
+    {"si", Kind::weighting, "losses", "Navon et al. 2022, arXiv 2202.01017", "scale-invariant: the sum of the logarithms of the losses", make_si},
+    {"gls", Kind::weighting, "losses", "Chennupati et al. 2019, arXiv 1904.08492", "the geometric mean of the losses", make_gls},
+    {"dwa", Kind::weighting, "losses, state", "Liu et al. 2018, arXiv 1803.10704 (MTAN)", "more weight for losses that fall slowly from epoch to epoch", make_dwa},
+    {"uw", Kind::weighting, "losses, state", "Kendall et al. 2017, arXiv 1705.07115", "weights from learned task uncertainties", make_uw},
+    {"imtl_l", Kind::weighting, "losses, state", "Liu et al. 2021, ICLR (IMTL)", "learned weights that bring all losses to one scale", make_imtl_l},
+    {"stch", Kind::weighting, "losses, state", "Lin et al. 2024, arXiv 2402.19078", "smooth Tchebycheff: the worst loss, softly", make_stch},
     // Gradient combination
     {"cosine_gate", Kind::gradient, "Gram", "Du et al. 2018, arXiv 1812.02224", "a main task, and auxiliaries while their gradients do not point against it", make_cosine_gate},
     {"pcgrad", Kind::gradient, "Gram, random order", "Yu et al. 2020, arXiv 2001.06782", "projects conflicting gradients onto each other's normal planes", make_pcgrad},

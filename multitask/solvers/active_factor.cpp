@@ -1,4 +1,5 @@
 #include <concord/multitask/solvers/active_factor.h>
+#include <concord/multitask/solvers/dot.h>
 
 #include <algorithm>
 #include <cmath>
@@ -13,6 +14,7 @@ void ActiveFactor::reset(const Gram& gram, double shift) {
   set_.clear();
   set_.reserve(capacity_);
   factor_.resize(capacity_ * capacity_);
+  update_.resize(capacity_);
 }
 
 double ActiveFactor::factor_row(int k) {
@@ -21,9 +23,8 @@ double ActiveFactor::factor_row(int k) {
   double pivot = (*gram_)(task, task) + shift_;
   for (int j = 0; j < k; ++j) {
     const double* other = row(j);
-    double sum = (*gram_)(task, set_[static_cast<std::size_t>(j)]) + shift_;
-    for (int m = 0; m < j; ++m) sum -= l[m] * other[m];
-    l[j] = sum / other[j];
+    const double entry = (*gram_)(task, set_[static_cast<std::size_t>(j)]) + shift_;
+    l[j] = (entry - dot(l, other, static_cast<std::size_t>(j))) / other[j];
     pivot -= l[j] * l[j];
   }
   return pivot;
@@ -43,12 +44,26 @@ bool ActiveFactor::append(int task) {
 }
 
 void ActiveFactor::remove(int position) {
+  const int k = size();
   set_.erase(set_.begin() + position);
-  for (int k = position; k < size(); ++k) {
-    // Fewer rows above can only enlarge a pivot; the floor stands for what rounding takes away.
-    const int task = set_[static_cast<std::size_t>(k)];
-    const double floor = std::numeric_limits<double>::epsilon() * ((*gram_)(task, task) + shift_);
-    row(k)[k] = std::sqrt(std::max(factor_row(k), floor));
+  // Without row and column p, the block below is L33 L33^T + l l^T with l the rest of column p: a
+  // rank-one update of L33 (Golub and Van Loan, section 6.5.4), which never loses positive pivots.
+  for (int i = position + 1; i < k; ++i) {
+    update_[static_cast<std::size_t>(i - 1)] = row(i)[position];
+    std::copy(row(i), row(i) + position, row(i - 1));
+    std::copy(row(i) + position + 1, row(i) + i + 1, row(i - 1) + position);
+  }
+  for (int j = position; j < k - 1; ++j) {
+    double& diagonal = row(j)[j];
+    const double v = update_[static_cast<std::size_t>(j)];
+    const double length = std::hypot(diagonal, v), c = length / diagonal, s = v / diagonal;
+    diagonal = length;
+    for (int i = j + 1; i < k - 1; ++i) {
+      double& entry = row(i)[j];
+      double& below = update_[static_cast<std::size_t>(i)];
+      entry = (entry + s * below) / c;
+      below = c * below - s * entry;
+    }
   }
 }
 
@@ -59,9 +74,8 @@ bool ActiveFactor::contains(int task) const {
 void ActiveFactor::solve(std::span<double> x) const {
   for (int k = 0; k < size(); ++k) {
     const double* l = row(k);
-    double sum = x[static_cast<std::size_t>(k)];
-    for (int j = 0; j < k; ++j) sum -= l[j] * x[static_cast<std::size_t>(j)];
-    x[static_cast<std::size_t>(k)] = sum / l[k];
+    double& value = x[static_cast<std::size_t>(k)];
+    value = (value - dot(l, x.data(), static_cast<std::size_t>(k))) / l[k];
   }
   for (int k = size() - 1; k >= 0; --k) {
     double& value = x[static_cast<std::size_t>(k)];

@@ -1,6 +1,6 @@
 // ActiveFactor: the Cholesky factor of a Gram matrix restricted to a changing set of tasks. The
-// heart of the active-set solvers: adding a task costs O(k^2), and nothing is allocated after the
-// first use.
+// heart of the active-set solvers: adding or removing a task costs O(k^2), and nothing is allocated
+// after the first use.
 #pragma once
 
 #include <concord/multitask/gram.h>
@@ -41,7 +41,7 @@ class ActiveFactor {
   double shift_ = 0;
   std::size_t capacity_ = 0;
   std::vector<int> set_;
-  std::vector<double> factor_;
+  std::vector<double> factor_, update_;
 };
 
 }  // namespace concord::multitask
