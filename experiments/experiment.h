@@ -38,6 +38,10 @@ struct Experiment {
   /// The report on one run, or the comparison of several. The tables of its first section are shown
   /// on the terminal, too. Plots go into the folder `plots`.
   Report (*report)(std::span<const RunFolder> runs, const std::filesystem::path& plots);
+
+  /// The finished parts' checkpoints, measured again on a part of the data: train, validation or test.
+  /// Throws ValueError for another part.
+  Table (*evaluate)(const RunFolder& run, const std::string& part);
 };
 
 /// All of them; the first is what `concord run` runs without a name.

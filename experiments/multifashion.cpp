@@ -4,6 +4,7 @@
 #include <concord/experiments/training.h>
 #include <concord/multitask/registry.h>
 #include <concord/nn/network.h>
+#include <concord/nn/state.h>
 #include <concord/optim/registry.h>
 #include <concord/tensor/serialize.h>
 
@@ -156,6 +157,11 @@ std::vector<Part> parts_of(const Settings& s) {
   return parts;
 }
 
+/// The final weights of a part, as a state dict.
+std::filesystem::path weights_of(const RunFolder& folder, const Part& part) {
+  return folder.checkpoint(fmt::format("{}-seed{}", part.arm, part.seed));
+}
+
 std::string percent(double share) { return fmt::format("{:.2f} %", 100 * share); }
 
 /// Time spent in a part since the last row of timings.csv.
@@ -232,7 +238,7 @@ class MultiFashionRun {
       }
       if (stop) return false;
     }
-    save_safetensors(job_.folder.checkpoint(fmt::format("{}-seed{}", part.arm, part.seed)), {training.theta().state(), {}});
+    save_safetensors(weights_of(job_.folder, part), {training.theta().state(), {}});
     journal_.write(index + 1, nullptr);
     return true;
   }
@@ -278,6 +284,27 @@ class MultiFashionRun {
 };
 
 bool run(Job& job) { return MultiFashionRun(job).run(); }
+
+Table evaluate(const RunFolder& folder, const std::string& split) {
+  Settings s = multifashion_settings();
+  s.from_json(folder.config()["settings"]);
+  const data::Splits splits = load_data(s);
+  const std::map<std::string, data::DatasetPtr> sets{{"train", splits.train}, {"validation", splits.validation}, {"test", splits.test}};
+  const auto set = sets.find(split);
+  if (set == sets.end()) throw_unknown("part of the data", split, {"train", "validation", "test"});
+  Table table({"<arm", "seed", "<task", "loss", "accuracy (%)"});
+  for (const Part& part : parts_of(s)) {
+    if (!std::filesystem::exists(weights_of(folder, part))) continue;
+    const Training training(arm_of(part.arm, s), training_options(s, part.seed), splits.train);
+    nn::load_state(training.theta(), load_safetensors(weights_of(folder, part)).tensors);
+    const auto scores = training.evaluate(*set->second);
+    for (std::size_t t = 0; t < scores.size(); ++t) {
+      table.add({part.arm, std::to_string(part.seed), kTasks[static_cast<std::size_t>(training.arm().tasks[t])], fmt::format("{:.4f}", scores[t].loss),
+                 fmt::format("{:.2f}", 100 * scores[t].accuracy)});
+    }
+  }
+  return table;
+}
 
 // --- From run folders to a report -----------------------------------------------------------------
 
@@ -483,7 +510,8 @@ Experiment multifashion() {
           .source = "Sener and Koltun 2018 (MultiMNIST); Yu et al. 2020; Liu et al. 2021",
           .settings = multifashion_settings,
           .run = run,
-          .report = report};
+          .report = report,
+          .evaluate = evaluate};
 }
 
 }  // namespace concord::experiments

@@ -1,4 +1,4 @@
-// The verbs run, resume and report.
+// The verbs run, resume, report and eval.
 #include <concord/data/files.h>
 #include <concord/experiments/info.h>
 #include <concord/experiments/revision.h>
@@ -127,6 +127,14 @@ int report(const ReportOptions& options, std::span<const Experiment> all) {
   plots += "-plots";
   fs::create_directories(plots);
   publish(experiment, runs, page, plots);
+  return 0;
+}
+
+int eval(const EvalOptions& options, std::span<const Experiment> all) {
+  const RunFolder folder = RunFolder::open(options.run);
+  use_threads(choose_threads(0));
+  const Table table = find_experiment(folder.experiment(), all).evaluate(folder, options.part);
+  fmt::print("{}, {} part\n{}\n", folder.path().string(), options.part, table.text(::isatty(STDOUT_FILENO)));
   return 0;
 }
 

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <concord/experiments/experiment.h>
+#include <concord/tensor/types.h>
 
 #include <cstdint>
 #include <filesystem>
@@ -51,6 +52,21 @@ int report(const ReportOptions& options, std::span<const Experiment> all = exper
 int list(const std::string& topic, std::span<const Experiment> all = experiments());
 
 int info(int threads);
+
+struct EvalOptions {
+  std::filesystem::path run;
+  std::string part = "test";  ///< of the data
+};
+/// Measures the finished parts of a run again, from their checkpoints.
+int eval(const EvalOptions& options, std::span<const Experiment> all = experiments());
+
+struct SummaryOptions {
+  std::string network;
+  std::vector<index_t> input;    ///< of one sample; empty: the network's usual one
+  std::vector<index_t> outputs;  ///< one head each; empty: one of ten
+  std::filesystem::path dot;     ///< where to write the graph; empty: nowhere
+};
+int summary(const SummaryOptions& options);
 
 struct AggregateOptions {
   std::string method;
