@@ -50,8 +50,8 @@ TEST_CASE("gradcheck of a large input samples; the random direction still finds 
   GradcheckOptions few;
   few.most = 1;
   few.rng = Rng(1);
-  const GradcheckResult r =
-      gradcheck([](std::span<const Var> v) { return wrong_square(v[0]); }, std::vector<Tensor>{kInput}, few);
+  const GradcheckResult r = gradcheck([](std::span<const Var> v) { return wrong_square(v[0]); },
+                                      std::vector<Tensor>{kInput}, few);
   CHECK(r.checked == 2);
   CHECK_FALSE(r.ok);
 }
@@ -71,7 +71,8 @@ TEST_CASE("gradcheck of parameters leaves values and buffers as they were") {
 
   const auto net = [&](const Context& ctx) {
     const Var h = linear(x, ctx.parameter(w));
-    return batch_norm(h, ctx.parameter(scale), ctx.parameter(frozen), ctx.buffer(mean), ctx.buffer(var), ctx.training);
+    return batch_norm(h, ctx.parameter(scale), ctx.parameter(frozen), ctx.buffer(mean),
+                      ctx.buffer(var), ctx.training);
   };
   for (const bool training : {true, false}) {
     const GradcheckResult r = gradcheck(net, theta, {.training = training});
@@ -84,7 +85,8 @@ TEST_CASE("gradcheck of parameters leaves values and buffers as they were") {
 
 TEST_CASE("gradcheck needs f64") {
   CHECK(error_text<DTypeError>([&] {
-          gradcheck([](std::span<const Var> v) { return v[0]; }, std::vector<Tensor>{Tensor::zeros({2})});
+          gradcheck([](std::span<const Var> v) { return v[0]; },
+                    std::vector<Tensor>{Tensor::zeros({2})});
         }) ==
         "gradcheck: input 0 has elements of type f32, needs f64\n"
         "  input 0  f32[2]  cpu");

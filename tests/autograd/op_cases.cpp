@@ -13,8 +13,12 @@ std::vector<Tensor> OpCase::inputs(DType dtype) const {
     const Rng rng = Rng(11).fork(name).fork(k);
     const Tensor t = Tensor::empty(operands[k].shape, DType::f64);
     switch (operands[k].domain) {
-      case Domain::normal: rng.fill_normal(t); break;
-      case Domain::positive: rng.fill_uniform(t, 0.5, 2); break;
+      case Domain::normal:
+        rng.fill_normal(t);
+        break;
+      case Domain::positive:
+        rng.fill_uniform(t, 0.5, 2);
+        break;
       case Domain::grid: {
         std::vector<index_t> order(t.numel());
         rng.permutation(order);
@@ -34,7 +38,8 @@ namespace {
 using Index = std::array<index_t, kMaxRank>;
 
 /// A tensor whose element at index i is f(i).
-template <class F> Tensor fill(const Shape& shape, F&& f) {
+template <class F>
+Tensor fill(const Shape& shape, F&& f) {
   const Tensor t = Tensor::empty(shape, DType::f64);
   for (index_t flat = 0; flat < t.numel(); ++flat) {
     Index i{};
@@ -61,7 +66,8 @@ double broadcast_at(const Tensor& t, const Index& i, int rank) {
 double at(const Tensor& t, const Index& i) { return broadcast_at(t, i, t.rank()); }
 
 /// Calls f for each place of a window; the sum of what it returns.
-template <class F> double sum_over(index_t n, F&& f) {
+template <class F>
+double sum_over(index_t n, F&& f) {
   double s = 0;
   for (index_t i = 0; i < n; ++i) s += f(i);
   return s;
@@ -92,21 +98,25 @@ bool needs_positive(const std::string& op) {
 }
 
 void add_unary(std::vector<OpCase>& cases, const std::string& op,
-               const std::function<Var(const Var&, double, double)>& apply, double (*f)(double, double, double)) {
+               const std::function<Var(const Var&, double, double)>& apply,
+               double (*f)(double, double, double)) {
   const auto [p, q] = parameters_of(op);
   const auto add = [&, p = p, q = q](const std::string& name, const Shape& shape) {
     cases.push_back({name,
                      {{shape, needs_positive(op) ? Domain::positive : Domain::grid}},
                      shape.rank() > 0 ? 1u : 0u,
                      [=](Vars v) { return apply(v[0], p, q); },
-                     [=](Tensors v) { return fill(v[0].shape(), [&](const Index& i) { return f(at(v[0], i), p, q); }); }});
+                     [=](Tensors v) {
+                       return fill(v[0].shape(),
+                                   [&](const Index& i) { return f(at(v[0], i), p, q); });
+                     }});
   };
   add(op, {5, 7});
   add(op + "/scalar", {});
 }
 
-void add_binary(std::vector<OpCase>& cases, const std::string& op, Var (*apply)(const Var&, const Var&, Loc),
-                double (*f)(double, double)) {
+void add_binary(std::vector<OpCase>& cases, const std::string& op,
+                Var (*apply)(const Var&, const Var&, Loc), double (*f)(double, double)) {
   struct Variant {
     const char* name;
     Shape a, b, out;
@@ -128,7 +138,8 @@ void add_binary(std::vector<OpCase>& cases, const std::string& op, Var (*apply)(
                      [=](Vars x) { return apply(x[0], x[1], Loc::current()); },
                      [=, out = v.out](Tensors x) {
                        return fill(out, [&](const Index& i) {
-                         return f(broadcast_at(x[0], i, out.rank()), broadcast_at(x[1], i, out.rank()));
+                         return f(broadcast_at(x[0], i, out.rank()),
+                                  broadcast_at(x[1], i, out.rank()));
                        });
                      }});
   }
@@ -138,16 +149,16 @@ void add_elementwise(std::vector<OpCase>& cases) {
 #define CONCORD_APPLY_0(f) concord::f(x)
 #define CONCORD_APPLY_1(f) concord::f(x, p)
 #define CONCORD_APPLY_2(f) concord::f(x, p, q)
-#define CONCORD_CASE(f, parameters, value, df)                                                         \
-  add_unary(                                                                                           \
-      cases, #f,                                                                                       \
-      []([[maybe_unused]] const Var& x, [[maybe_unused]] double p, [[maybe_unused]] double q) {        \
-        return CONCORD_APPLY_##parameters(f);                                                          \
-      },                                                                                               \
-      [](double x, [[maybe_unused]] double p, [[maybe_unused]] double q) {                             \
-        using T = double;                                                                              \
-        using namespace kernels;                                                                       \
-        return T(value);                                                                               \
+#define CONCORD_CASE(f, parameters, value, df)                                                  \
+  add_unary(                                                                                    \
+      cases, #f,                                                                                \
+      []([[maybe_unused]] const Var& x, [[maybe_unused]] double p, [[maybe_unused]] double q) { \
+        return CONCORD_APPLY_##parameters(f);                                                   \
+      },                                                                                        \
+      [](double x, [[maybe_unused]] double p, [[maybe_unused]] double q) {                      \
+        using T = double;                                                                       \
+        using namespace kernels;                                                                \
+        return T(value);                                                                        \
       });
   CONCORD_UNARY_OPS(CONCORD_CASE)
 #undef CONCORD_CASE
@@ -162,7 +173,9 @@ void add_elementwise(std::vector<OpCase>& cases) {
                    {{{5, 7}}},
                    3,
                    [](Vars v) { return v[0] * v[0]; },
-                   [](Tensors v) { return fill({5, 7}, [&](const Index& i) { return at(v[0], i) * at(v[0], i); }); }});
+                   [](Tensors v) {
+                     return fill({5, 7}, [&](const Index& i) { return at(v[0], i) * at(v[0], i); });
+                   }});
   cases.push_back({"dropout",
                    {{{5, 7}}},
                    1,
@@ -202,7 +215,8 @@ Tensor conv2d_naive(Tensors v, const Conv2dOptions& o) {
                  const index_t y = i[2] * o.stride[0] + dy * o.dilation[0] - o.padding[0];
                  const index_t z = i[3] * o.stride[1] + dx * o.dilation[1] - o.padding[1];
                  if (y < 0 || y >= h || z < 0 || z >= width) return 0.0;
-                 return at(x, {i[0], i[1] / outputs * per_group + c, y, z}) * at(w, {i[1], c, dy, dx});
+                 return at(x, {i[0], i[1] / outputs * per_group + c, y, z}) *
+                        at(w, {i[1], c, dy, dx});
                });
              });
            });
@@ -214,14 +228,24 @@ void add_matrices(std::vector<OpCase>& cases) {
   cases.push_back({"linear", {{{5, 7}}, {{3, 7}}, {{3}}}, 1, with_bias, linear_naive});
   cases.push_back({"linear/rank3", {{{5, 2, 7}}, {{3, 7}}, {{3}}}, 1, with_bias, linear_naive});
   cases.push_back({"linear/rank1", {{{7}}, {{3, 7}}, {{3}}}, 0, with_bias, linear_naive});
-  cases.push_back({"linear/no_bias", {{{5, 7}}, {{3, 7}}}, 1, [](Vars v) { return linear(v[0], v[1]); }, linear_naive});
-  cases.push_back({"matmul", {{{5, 7}}, {{7, 3}}}, 1, [](Vars v) { return matmul(v[0], v[1]); }, [](Tensors v) {
-                     return fill({5, 3}, [&](const Index& i) {
-                       return sum_over(7, [&](index_t k) { return at(v[0], {i[0], k}) * at(v[1], {k, i[1]}); });
-                     });
-                   }});
+  cases.push_back({"linear/no_bias",
+                   {{{5, 7}}, {{3, 7}}},
+                   1,
+                   [](Vars v) { return linear(v[0], v[1]); },
+                   linear_naive});
+  cases.push_back(
+      {"matmul",
+       {{{5, 7}}, {{7, 3}}},
+       1,
+       [](Vars v) { return matmul(v[0], v[1]); },
+       [](Tensors v) {
+         return fill({5, 3}, [&](const Index& i) {
+           return sum_over(7, [&](index_t k) { return at(v[0], {i[0], k}) * at(v[1], {k, i[1]}); });
+         });
+       }});
 
-  const auto conv = [&](const char* name, const Shape& x, const Shape& w, bool bias, const Conv2dOptions& o) {
+  const auto conv = [&](const char* name, const Shape& x, const Shape& w, bool bias,
+                        const Conv2dOptions& o) {
     std::vector<Operand> operands{{x}, {w}};
     if (bias) operands.push_back({{w[0]}});
     cases.push_back({name, operands, 1,
@@ -269,7 +293,9 @@ Tensor pool_naive(const Tensor& x, const Pool2dOptions& o, bool maximum) {
 void add_pools(std::vector<OpCase>& cases) {
   const auto pool = [&](const char* name, const Shape& x, const Pool2dOptions& o) {
     const bool maximum = std::string(name).starts_with("max");
-    cases.push_back({name, {{x, maximum ? Domain::grid : Domain::normal}}, 1,
+    cases.push_back({name,
+                     {{x, maximum ? Domain::grid : Domain::normal}},
+                     1,
                      [=](Vars v) { return maximum ? max_pool2d(v[0], o) : avg_pool2d(v[0], o); },
                      [=](Tensors v) { return pool_naive(v[0], o, maximum); }});
   };
@@ -280,15 +306,23 @@ void add_pools(std::vector<OpCase>& cases) {
   pool("avg_pool2d/overlap", {3, 2, 7, 5}, {{3, 2}, {2, 1}, {1, 1}});
   pool("avg_pool2d/inside", {3, 2, 7, 5}, {{3, 2}, {2, 1}, {1, 1}, false});
   const auto adaptive = [&](const char* name, const Shape& x, index_t p, index_t q) {
-    cases.push_back({name, {{x}}, 1, [=](Vars v) { return adaptive_avg_pool2d(v[0], p, q); }, [=](Tensors v) {
+    cases.push_back({name,
+                     {{x}},
+                     1,
+                     [=](Vars v) { return adaptive_avg_pool2d(v[0], p, q); },
+                     [=](Tensors v) {
                        return fill({x[0], x[1], p, q}, [&](const Index& i) {
-                         const index_t top = i[2] * x[2] / p, bottom = ((i[2] + 1) * x[2] + p - 1) / p;
-                         const index_t left = i[3] * x[3] / q, right = ((i[3] + 1) * x[3] + q - 1) / q;
-                         return sum_over(bottom - top, [&](index_t dy) {
-                                  return sum_over(right - left, [&](index_t dx) {
-                                    return at(v[0], {i[0], i[1], top + dy, left + dx});
-                                  });
-                                }) / static_cast<double>((bottom - top) * (right - left));
+                         const index_t top = i[2] * x[2] / p,
+                                       bottom = ((i[2] + 1) * x[2] + p - 1) / p;
+                         const index_t left = i[3] * x[3] / q,
+                                       right = ((i[3] + 1) * x[3] + q - 1) / q;
+                         return sum_over(bottom - top,
+                                         [&](index_t dy) {
+                                           return sum_over(right - left, [&](index_t dx) {
+                                             return at(v[0], {i[0], i[1], top + dy, left + dx});
+                                           });
+                                         }) /
+                                static_cast<double>((bottom - top) * (right - left));
                        });
                      }});
   };
@@ -319,9 +353,12 @@ void add_norms(std::vector<OpCase>& cases) {
   const auto channel = [](const Index& i) { return Index{i[1]}; };
   const auto train = [](Vars v) {
     return batch_norm(v[0], v.size() > 1 ? v[1] : Var(), v.size() > 2 ? v[2] : Var(),
-                      Tensor::zeros({v[0].dim(1)}, v[0].dtype()), Tensor::full({v[0].dim(1)}, 1, v[0].dtype()), true);
+                      Tensor::zeros({v[0].dim(1)}, v[0].dtype()),
+                      Tensor::full({v[0].dim(1)}, 1, v[0].dtype()), true);
   };
-  const auto train_naive = [=](Tensors v) { return normalise_naive(v, same_channel, channel, 1e-5); };
+  const auto train_naive = [=](Tensors v) {
+    return normalise_naive(v, same_channel, channel, 1e-5);
+  };
   cases.push_back({"batch_norm", {{{4, 3, 5, 2}}, {{3}}, {{3}}}, 0, train, train_naive});
   cases.push_back({"batch_norm/rank2", {{{7, 3}}, {{3}}, {{3}}}, 0, train, train_naive});
   cases.push_back({"batch_norm/no_affine", {{{4, 3, 2, 2}}}, 0, train, train_naive});
@@ -329,8 +366,8 @@ void add_norms(std::vector<OpCase>& cases) {
   const auto evaluate = [](Vars v) {
     const DType t = v[0].dtype();
     return batch_norm(v[0], v.size() > 1 ? v[1] : Var(), v.size() > 2 ? v[2] : Var(),
-                      Tensor::from<double>({0.3, -0.2, 0.9}, {3}).to(t), Tensor::from<double>({0.7, 1.6, 2.5}, {3}).to(t),
-                      false);
+                      Tensor::from<double>({0.3, -0.2, 0.9}, {3}).to(t),
+                      Tensor::from<double>({0.7, 1.6, 2.5}, {3}).to(t), false);
   };
   const auto evaluate_naive = [](Tensors v) {
     constexpr double mean[] = {0.3, -0.2, 0.9}, var[] = {0.7, 1.6, 2.5};
@@ -339,22 +376,30 @@ void add_norms(std::vector<OpCase>& cases) {
       return v.size() > 2 ? y * at(v[1], {i[1]}) + at(v[2], {i[1]}) : y;
     });
   };
-  cases.push_back({"batch_norm/evaluation", {{{4, 3, 5, 2}}, {{3}}, {{3}}}, 1, evaluate, evaluate_naive});
-  cases.push_back({"batch_norm/evaluation_rank2", {{{5, 3}}, {{3}}, {{3}}}, 1, evaluate, evaluate_naive});
-  cases.push_back({"batch_norm/evaluation_no_affine", {{{4, 3, 2, 2}}}, 1, evaluate, evaluate_naive});
+  cases.push_back(
+      {"batch_norm/evaluation", {{{4, 3, 5, 2}}, {{3}}, {{3}}}, 1, evaluate, evaluate_naive});
+  cases.push_back(
+      {"batch_norm/evaluation_rank2", {{{5, 3}}, {{3}}, {{3}}}, 1, evaluate, evaluate_naive});
+  cases.push_back(
+      {"batch_norm/evaluation_no_affine", {{{4, 3, 2, 2}}}, 1, evaluate, evaluate_naive});
 
-  const auto layer = [&](const char* name, const Shape& x, int axes, bool affine, std::uint32_t samples) {
+  const auto layer = [&](const char* name, const Shape& x, int axes, bool affine,
+                         std::uint32_t samples) {
     const int leading = x.rank() - axes;
     const Shape normalised(std::span<const index_t>(x.begin() + leading, axes));
     std::vector<Operand> operands{{x}};
     if (affine) operands.insert(operands.end(), 2, Operand{normalised});
     cases.push_back({name, operands, samples,
                      [=](Vars v) {
-                       return affine ? layer_norm(v[0], v[1], v[2]) : layer_norm(v[0], {}, {}, axes, 1e-3);
+                       return affine ? layer_norm(v[0], v[1], v[2])
+                                     : layer_norm(v[0], {}, {}, axes, 1e-3);
                      },
                      [=](Tensors v) {
                        return normalise_naive(
-                           v, [=](const Index& i, const Index& j) { return std::equal(i.begin(), i.begin() + leading, j.begin()); },
+                           v,
+                           [=](const Index& i, const Index& j) {
+                             return std::equal(i.begin(), i.begin() + leading, j.begin());
+                           },
                            [=](const Index& i) {
                              Index tail{};
                              std::copy(i.begin() + leading, i.begin() + x.rank(), tail.begin());
@@ -373,17 +418,27 @@ void add_norms(std::vector<OpCase>& cases) {
 // --- Reductions --------------------------------------------------------------------------------
 
 void add_reductions(std::vector<OpCase>& cases) {
-  const auto total = [](const Tensor& x) { return sum_over(x.numel(), [&](index_t i) { return x.data<double>()[i]; }); };
-  cases.push_back({"sum", {{{5, 3, 7}}}, 0, [](Vars v) { return sum(v[0]); }, [=](Tensors v) {
-                     return fill({}, [&](const Index&) { return total(v[0]); });
-                   }});
-  cases.push_back({"mean", {{{5, 3, 7}}}, 0, [](Vars v) { return mean(v[0]); }, [=](Tensors v) {
-                     return fill({}, [&](const Index&) { return total(v[0]) / 105; });
-                   }});
+  const auto total = [](const Tensor& x) {
+    return sum_over(x.numel(), [&](index_t i) { return x.data<double>()[i]; });
+  };
+  cases.push_back({"sum",
+                   {{{5, 3, 7}}},
+                   0,
+                   [](Vars v) { return sum(v[0]); },
+                   [=](Tensors v) { return fill({}, [&](const Index&) { return total(v[0]); }); }});
+  cases.push_back(
+      {"mean",
+       {{{5, 3, 7}}},
+       0,
+       [](Vars v) { return mean(v[0]); },
+       [=](Tensors v) { return fill({}, [&](const Index&) { return total(v[0]) / 105; }); }});
 
   enum class Kind { sum, mean, max };
-  const auto along = [&](const char* name, Kind kind, const Shape& x, int axis, bool keep, std::uint32_t samples) {
-    cases.push_back({name, {{x, kind == Kind::max ? Domain::grid : Domain::normal}}, samples,
+  const auto along = [&](const char* name, Kind kind, const Shape& x, int axis, bool keep,
+                         std::uint32_t samples) {
+    cases.push_back({name,
+                     {{x, kind == Kind::max ? Domain::grid : Domain::normal}},
+                     samples,
                      [=](Vars v) {
                        return kind == Kind::sum    ? sum(v[0], axis, keep)
                               : kind == Kind::mean ? mean(v[0], axis, keep)
@@ -397,7 +452,9 @@ void add_reductions(std::vector<OpCase>& cases) {
                            s += at(v[0], i);
                            most = std::max(most, at(v[0], i));
                          }
-                         return kind == Kind::max ? most : kind == Kind::mean ? s / static_cast<double>(x[a]) : s;
+                         return kind == Kind::max    ? most
+                                : kind == Kind::mean ? s / static_cast<double>(x[a])
+                                                     : s;
                        });
                        return keep ? kept : kept.view(x.without(a));
                      }});
@@ -427,25 +484,38 @@ Tensor log_softmax_naive(const Tensor& x, int axis) {
 
 void add_softmax(std::vector<OpCase>& cases) {
   const auto pair = [&](const std::string& variant, int axis, std::uint32_t samples) {
-    cases.push_back({"log_softmax" + variant, {{{5, 3, 7}}}, samples, [=](Vars v) { return log_softmax(v[0], axis); },
+    cases.push_back({"log_softmax" + variant,
+                     {{{5, 3, 7}}},
+                     samples,
+                     [=](Vars v) { return log_softmax(v[0], axis); },
                      [=](Tensors v) { return log_softmax_naive(v[0], axis); }});
-    cases.push_back({"softmax" + variant, {{{5, 3, 7}}}, samples, [=](Vars v) { return softmax(v[0], axis); }, [=](Tensors v) {
+    cases.push_back({"softmax" + variant,
+                     {{{5, 3, 7}}},
+                     samples,
+                     [=](Vars v) { return softmax(v[0], axis); },
+                     [=](Tensors v) {
                        const Tensor log_p = log_softmax_naive(v[0], axis);
-                       return fill(log_p.shape(), [&](const Index& i) { return std::exp(at(log_p, i)); });
+                       return fill(log_p.shape(),
+                                   [&](const Index& i) { return std::exp(at(log_p, i)); });
                      }});
   };
   pair("", -1, 1);
   pair("/axis1", 1, 1);
   pair("/axis0", 0, 0);
 
-  const auto classify = [&](const char* name, const Shape& x, const Tensor& target, const CrossEntropyOptions& o) {
-    cases.push_back({name, {{x}}, o.reduction == Reduction::none ? 1u : 0u,
-                     [=](Vars v) { return cross_entropy(v[0], target, o); }, [=](Tensors v) {
+  const auto classify = [&](const char* name, const Shape& x, const Tensor& target,
+                            const CrossEntropyOptions& o) {
+    cases.push_back({name,
+                     {{x}},
+                     o.reduction == Reduction::none ? 1u : 0u,
+                     [=](Vars v) { return cross_entropy(v[0], target, o); },
+                     [=](Tensors v) {
                        const Tensor log_p = log_softmax_naive(v[0], 1);
                        double total = 0, count = 0;
                        const Tensor each = fill(target.shape(), [&](const Index& i) {
                          index_t flat = 0;
-                         for (int axis = 0; axis < target.rank(); ++axis) flat = flat * target.dim(axis) + i[axis];
+                         for (int axis = 0; axis < target.rank(); ++axis)
+                           flat = flat * target.dim(axis) + i[axis];
                          const std::int64_t t = target.data<std::int64_t>()[flat];
                          if (t == o.ignore_index) return 0.0;
                          Index j{};
@@ -461,7 +531,8 @@ void add_softmax(std::vector<OpCase>& cases) {
                          return loss;
                        });
                        if (o.reduction == Reduction::none) return each;
-                       return Tensor::full({}, o.reduction == Reduction::mean ? total / count : total, DType::f64);
+                       return Tensor::full(
+                           {}, o.reduction == Reduction::mean ? total / count : total, DType::f64);
                      }});
   };
   const Tensor five = indices({2, 0, 6, 3, 2}, {5}), ignoring = indices({2, -100, 6, -100, 1}, {5});
@@ -478,15 +549,35 @@ void add_softmax(std::vector<OpCase>& cases) {
 // --- Shape -------------------------------------------------------------------------------------
 
 void add_shapes(std::vector<OpCase>& cases) {
-  const auto same_values = [](const Shape& out) { return [=](Tensors v) { return v[0].view(out); }; };
-  cases.push_back({"view", {{{5, 6, 7}}}, 1, [](Vars v) { return view(v[0], {5, -1}); }, same_values({5, 42})});
-  cases.push_back({"view/mixed", {{{5, 6, 7}}}, 0, [](Vars v) { return view(v[0], Shape{6, 5, 7}); }, same_values({6, 5, 7})});
-  cases.push_back({"view/scalar", {{{1}}}, 0, [](Vars v) { return view(v[0], Shape{}); }, same_values({})});
-  cases.push_back({"flatten", {{{5, 2, 3}}}, 1, [](Vars v) { return flatten(v[0]); }, same_values({5, 6})});
-  cases.push_back({"flatten/all", {{{5, 2, 3}}}, 0, [](Vars v) { return flatten(v[0], 0); }, same_values({30})});
+  const auto same_values = [](const Shape& out) {
+    return [=](Tensors v) { return v[0].view(out); };
+  };
+  cases.push_back({"view",
+                   {{{5, 6, 7}}},
+                   1,
+                   [](Vars v) {
+                     return view(v[0], {5, -1});
+                   },
+                   same_values({5, 42})});
+  cases.push_back({"view/mixed",
+                   {{{5, 6, 7}}},
+                   0,
+                   [](Vars v) {
+                     return view(v[0], Shape{6, 5, 7});
+                   },
+                   same_values({6, 5, 7})});
+  cases.push_back(
+      {"view/scalar", {{{1}}}, 0, [](Vars v) { return view(v[0], Shape{}); }, same_values({})});
+  cases.push_back(
+      {"flatten", {{{5, 2, 3}}}, 1, [](Vars v) { return flatten(v[0]); }, same_values({5, 6})});
+  cases.push_back({"flatten/all",
+                   {{{5, 2, 3}}},
+                   0,
+                   [](Vars v) { return flatten(v[0], 0); },
+                   same_values({30})});
 
-  const auto reorder = [&](const char* name, const Shape& x, const std::array<int, 4>& axes, std::uint32_t samples,
-                           const std::function<Var(Vars)>& apply) {
+  const auto reorder = [&](const char* name, const Shape& x, const std::array<int, 4>& axes,
+                           std::uint32_t samples, const std::function<Var(Vars)>& apply) {
     std::array<index_t, 4> extent{};
     for (int i = 0; i < x.rank(); ++i) extent[i] = x[axes[i]];
     const Shape out(std::span<const index_t>(extent.data(), x.rank()));
@@ -499,13 +590,23 @@ void add_shapes(std::vector<OpCase>& cases) {
                      }});
   };
   reorder("transpose", {5, 3}, {1, 0}, 0, [](Vars v) { return transpose(v[0], 0, 1); });
-  reorder("transpose/inner", {5, 2, 3, 4}, {0, 3, 2, 1}, 1, [](Vars v) { return transpose(v[0], 1, -1); });
-  reorder("permute", {5, 2, 3, 4}, {0, 2, 3, 1}, 1, [](Vars v) { return permute(v[0], {0, 2, 3, 1}); });
-  reorder("permute/all", {5, 2, 3, 4}, {3, 0, 2, 1}, 0, [](Vars v) { return permute(v[0], {3, 0, 2, 1}); });
+  reorder("transpose/inner", {5, 2, 3, 4}, {0, 3, 2, 1}, 1,
+          [](Vars v) { return transpose(v[0], 1, -1); });
+  reorder("permute", {5, 2, 3, 4}, {0, 2, 3, 1}, 1, [](Vars v) {
+    return permute(v[0], {0, 2, 3, 1});
+  });
+  reorder("permute/all", {5, 2, 3, 4}, {3, 0, 2, 1}, 0, [](Vars v) {
+    return permute(v[0], {3, 0, 2, 1});
+  });
 
-  const auto cut = [&](const char* name, int axis, index_t first, index_t last, std::uint32_t samples) {
+  const auto cut = [&](const char* name, int axis, index_t first, index_t last,
+                       std::uint32_t samples) {
     const Shape x{5, 7, 3};
-    cases.push_back({name, {{x}}, samples, [=](Vars v) { return slice(v[0], axis, first, last); }, [=](Tensors v) {
+    cases.push_back({name,
+                     {{x}},
+                     samples,
+                     [=](Vars v) { return slice(v[0], axis, first, last); },
+                     [=](Tensors v) {
                        return fill(x.with(axis, last - first), [&](Index i) {
                          i[axis] += first;
                          return at(v[0], i);
@@ -516,12 +617,15 @@ void add_shapes(std::vector<OpCase>& cases) {
   cut("slice/axis0", 0, 1, 4, 0);
   cut("slice/whole", 2, 0, 3, 1);
 
-  const auto join = [&](const char* name, int axis, const std::vector<index_t>& lengths, std::uint32_t samples) {
+  const auto join = [&](const char* name, int axis, const std::vector<index_t>& lengths,
+                        std::uint32_t samples) {
     const Shape head{5, 2, 3};
     std::vector<Operand> parts;
     index_t whole = 0;
-    for (const index_t length : lengths) parts.push_back({head.with(axis, length)}), whole += length;
-    cases.push_back({name, parts, samples, [=](Vars v) { return concat(v, axis); }, [=](Tensors v) {
+    for (const index_t length : lengths)
+      parts.push_back({head.with(axis, length)}), whole += length;
+    cases.push_back({name, parts, samples, [=](Vars v) { return concat(v, axis); },
+                     [=](Tensors v) {
                        return fill(head.with(axis, whole), [&](Index i) {
                          std::size_t part = 0;
                          while (i[axis] >= lengths[part]) i[axis] -= lengths[part++];
@@ -533,10 +637,15 @@ void add_shapes(std::vector<OpCase>& cases) {
   join("concat/three", 2, {3, 1, 2}, 7);
   join("concat/axis0", 0, {5, 3}, 0);
 
-  const auto surround = [&](const char* name, const std::array<index_t, 3>& before, const std::array<index_t, 3>& after,
-                            double value, std::uint32_t samples) {
+  const auto surround = [&](const char* name, const std::array<index_t, 3>& before,
+                            const std::array<index_t, 3>& after, double value,
+                            std::uint32_t samples) {
     const Shape x{5, 2, 3};
-    cases.push_back({name, {{x}}, samples, [=](Vars v) { return pad(v[0], before, after, value); }, [=](Tensors v) {
+    cases.push_back({name,
+                     {{x}},
+                     samples,
+                     [=](Vars v) { return pad(v[0], before, after, value); },
+                     [=](Tensors v) {
                        Shape out = x;
                        for (int a = 0; a < 3; ++a) out = out.with(a, before[a] + x[a] + after[a]);
                        return fill(out, [&](Index i) {
@@ -551,9 +660,15 @@ void add_shapes(std::vector<OpCase>& cases) {
   surround("pad", {0, 1, 0}, {0, 2, 3}, 0, 1);
   surround("pad/axis0", {2, 0, 1}, {1, 0, 0}, 1.5, 0);
 
-  const auto repeat = [&](const char* name, const Shape& x, const Shape& out, std::uint32_t samples) {
-    cases.push_back({name, {{x}}, samples, [=](Vars v) { return broadcast_to(v[0], out); }, [=](Tensors v) {
-                       return fill(out, [&](const Index& i) { return broadcast_at(v[0], i, out.rank()); });
+  const auto repeat = [&](const char* name, const Shape& x, const Shape& out,
+                          std::uint32_t samples) {
+    cases.push_back({name,
+                     {{x}},
+                     samples,
+                     [=](Vars v) { return broadcast_to(v[0], out); },
+                     [=](Tensors v) {
+                       return fill(
+                           out, [&](const Index& i) { return broadcast_at(v[0], i, out.rank()); });
                      }});
   };
   repeat("broadcast_to", {5, 1, 3}, {5, 7, 3}, 1);
@@ -564,8 +679,13 @@ void add_shapes(std::vector<OpCase>& cases) {
 
 void add_indexing(std::vector<OpCase>& cases) {
   const auto look_up = [&](const char* name, const Tensor& index, std::uint32_t samples) {
-    cases.push_back({name, {{{7, 3}}}, samples, [=](Vars v) { return embedding(v[0], index); }, [=](Tensors v) {
-                       const Tensor y = Tensor::empty(index.shape().insert(index.rank(), 3), DType::f64);
+    cases.push_back({name,
+                     {{{7, 3}}},
+                     samples,
+                     [=](Vars v) { return embedding(v[0], index); },
+                     [=](Tensors v) {
+                       const Tensor y =
+                           Tensor::empty(index.shape().insert(index.rank(), 3), DType::f64);
                        for (index_t i = 0; i < y.numel(); ++i) {
                          y.data<double>()[i] = at(v[0], {index.data<std::int64_t>()[i / 3], i % 3});
                        }
@@ -577,7 +697,11 @@ void add_indexing(std::vector<OpCase>& cases) {
   look_up("embedding/one", indices({4}, {}), 0);
 
   const auto pick = [&](const char* name, int axis, const Tensor& index, std::uint32_t samples) {
-    cases.push_back({name, {{{5, 3}}}, samples, [=](Vars v) { return gather(v[0], axis, index); }, [=](Tensors v) {
+    cases.push_back({name,
+                     {{{5, 3}}},
+                     samples,
+                     [=](Vars v) { return gather(v[0], axis, index); },
+                     [=](Tensors v) {
                        return fill(index.shape(), [&](Index i) {
                          i[axis] = index.data<std::int64_t>()[i[0] * index.dim(1) + i[1]];
                          return at(v[0], i);
