@@ -1,5 +1,6 @@
 // The command line: parses, calls a verb, turns exceptions into words. Exit status 0: done, 1: an
 // error, 2: wrong usage, 130: stopped, can be resumed.
+#include <concord/experiments/bench.h>
 #include <concord/experiments/revision.h>
 #include <concord/experiments/verbs.h>
 #include <concord/tensor/check.h>
@@ -82,6 +83,18 @@ int parse_and_call(int argc, char** argv) {
   c->add_option("runs", report.runs, "run folders")->required();
   c->add_option("--out", report.out, "the HTML file to write");
 
+  ex::EvalOptions eval;
+  c = command("eval", "measure the checkpoints of a run on a part of the data", [&] { return ex::eval(eval); });
+  c->add_option("run", eval.run, "its folder")->required();
+  c->add_option("--part", eval.part, "train, validation or test")->capture_default_str();
+
+  ex::SummaryOptions summary;
+  c = command("summary", "layers, shapes, parameters and FLOP of a network", [&] { return ex::summary(summary); });
+  c->add_option("network", summary.network, "concord list networks")->required();
+  c->add_option("--input", summary.input, "shape of one sample, with commas: 3,32,32")->delimiter(',');
+  c->add_option("--outputs", summary.outputs, "outputs of each task's head, with commas: 10,10")->delimiter(',');
+  c->add_option("--dot", summary.dot, "write the recorded graph to this file (Graphviz)");
+
   std::string topic;
   c = command("list", "experiments, methods, networks, data sets", [&] { return ex::list(topic); });
   c->add_option("topic", topic, "experiments, methods, networks, data, or an experiment's name");
@@ -99,6 +112,14 @@ int parse_and_call(int argc, char** argv) {
   c->add_option("--losses", aggregate.losses, "one per task, with commas")->delimiter(',');
   c->add_option("--seed", aggregate.seed, "of methods that draw random numbers");
   c->add_flag("--json", aggregate.json, "weights, direction, Gram matrix and residual as JSON");
+
+  ex::BenchOptions bench;
+  c = command("bench", "how fast this machine runs kernels, passes and training steps",
+              [&] { return ex::bench(bench); });
+  c->add_option("names", bench.names, "which benchmarks; without a name, all");
+  c->add_flag("--list", bench.list, "only say which there are");
+  c->add_flag("--json", bench.json, "one JSON object instead of tables");
+  threads_option(c, bench.threads);
 
   int info_threads = 0;
   c = command("info", "machine, BLAS, threads, versions", [&] { return ex::info(info_threads); });
