@@ -453,7 +453,7 @@ Report report(std::span<const RunFolder> folders, const std::filesystem::path& p
     for (const ArmData& arm : arms) {
       const Mean m = arm.of(task);
       series.y.push_back(m.count ? m.mean : kNone);
-      series.error.push_back(m.count > 1 ? m.error : 0);
+      if (s.integer("seeds") > 1) series.error.push_back(m.error);
     }
     bars.series.push_back(std::move(series));
   }
