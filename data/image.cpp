@@ -70,8 +70,7 @@ Tensor decode_image(Bytes bytes, std::string_view name, int channels) {
   int width = 0, height = 0, stored = 0;
   if (size == 0 || !stbi_info_from_memory(data, size, &width, &height, &stored)) {
     throw_damaged("image", name, 0,
-                  fmt::format("not a JPEG or PNG that can be decoded ({})",
-                              size ? stbi_failure_reason() : "empty"));
+                  fmt::format("not a JPEG or PNG with sides up to {}", kMaxImageSide));
   }
   // Deflate expands at most 1032-fold, and a byte holds eight pixels at most; JPEG stays below
   // that.
