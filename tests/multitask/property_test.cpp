@@ -69,7 +69,9 @@ Matrix permuted(const Matrix& m, const std::vector<index_t>& order) {
 }  // namespace
 
 TEST_CASE("finite, and of the right size, at every scale") {
-  for (const auto& [name, matrix] : typical_matrices()) {
+  for (const Named& typical : typical_matrices()) {
+    const std::string& name = typical.name;
+    const Matrix& matrix = typical.matrix;
     for (const double scale : {0.0, 1e-10, 1e3, 1e5, 1e10, 1e15}) {
       for (const Claim& claim : kClaims) {
         CAPTURE(name);
@@ -94,7 +96,9 @@ TEST_CASE("one task: the direction is its gradient") {
 }
 
 TEST_CASE("the order of the tasks does not matter") {
-  for (const auto& [name, matrix] : typical_matrices()) {
+  for (const Named& typical : typical_matrices()) {
+    const std::string& name = typical.name;
+    const Matrix& matrix = typical.matrix;
     std::vector<index_t> order(static_cast<std::size_t>(matrix.tasks));
     Rng(4).permutation(order);
     for (const Claim& claim : kClaims) {
@@ -109,7 +113,9 @@ TEST_CASE("the order of the tasks does not matter") {
 }
 
 TEST_CASE("non-conflicting methods make no task worse") {
-  for (const auto& [name, matrix] : typical_matrices()) {
+  for (const Named& typical : typical_matrices()) {
+    const std::string& name = typical.name;
+    const Matrix& matrix = typical.matrix;
     for (const Claim& claim : kClaims) {
       if (!claim.non_conflicting) continue;
       CAPTURE(name);
@@ -122,7 +128,9 @@ TEST_CASE("non-conflicting methods make no task worse") {
 }
 
 TEST_CASE("scaling all gradients scales the direction") {
-  for (const auto& [name, matrix] : typical_matrices()) {
+  for (const Named& typical : typical_matrices()) {
+    const std::string& name = typical.name;
+    const Matrix& matrix = typical.matrix;
     for (const Claim& claim : kClaims) {
       if (!claim.homogeneous) continue;
       CAPTURE(name);
@@ -137,7 +145,9 @@ TEST_CASE("scaling all gradients scales the direction") {
 
 TEST_CASE("upgrad is linear in the length of each gradient") {
   const Rng rng(51);
-  for (const auto& [name, matrix] : typical_matrices()) {
+  for (const Named& typical : typical_matrices()) {
+    const std::string& name = typical.name;
+    const Matrix& matrix = typical.matrix;
     CAPTURE(name);
     std::vector<double> a(static_cast<std::size_t>(matrix.tasks)), b = a;
     Matrix with_a = matrix, with_b = matrix, with_both = matrix;

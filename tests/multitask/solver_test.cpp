@@ -87,7 +87,9 @@ TEST_CASE("active factor: appending and removing solves the same systems as star
 }
 
 TEST_CASE("mgda: certificate of the nearest point, all typical matrices and scales") {
-  for (const auto& [name, matrix] : typical_matrices()) {
+  for (const Named& typical : typical_matrices()) {
+    const std::string& name = typical.name;
+    const Matrix& matrix = typical.matrix;
     for (const double scale : {0.0, 1e-10, 1.0, 1e3, 1e5, 1e10, 1e15}) {
       CAPTURE(name);
       CAPTURE(scale);
@@ -151,7 +153,9 @@ TEST_CASE("mgda: normalisations") {
 }
 
 TEST_CASE("cagrad: primal and dual meet, all typical matrices, scales and radii") {
-  for (const auto& [name, matrix] : typical_matrices()) {
+  for (const Named& typical : typical_matrices()) {
+    const std::string& name = typical.name;
+    const Matrix& matrix = typical.matrix;
     for (const double scale : {1e-10, 1.0, 1e5, 1e15}) {
       for (const double c : {0.1, 0.5, 0.9, 1.0, 2.0, 10.0}) {
         CAPTURE(name);
@@ -253,7 +257,9 @@ TEST_CASE("cagrad: no progress within the ball, by name") {
 }
 
 TEST_CASE("cone solver: projection onto the dual cone") {
-  for (const auto& [name, matrix] : typical_matrices()) {
+  for (const Named& typical : typical_matrices()) {
+    const std::string& name = typical.name;
+    const Matrix& matrix = typical.matrix;
     for (const double scale : {1e-10, 1.0, 1e15}) {
       CAPTURE(name);
       CAPTURE(scale);
