@@ -117,9 +117,9 @@ TEST_CASE("gzip: what is refused") {
   std::string bad = s;
   bad[s.size() - 8] ^= 1;
   CHECK(idx_error(bad) == damaged("gzip: f: damaged stream (incorrect data check)", s.size() - 4));
-  CHECK(error([&] {
-    gunzip(bytes_of(s), "dir/f", 75); }).rfind("gzip: f: content exceeds 75 bytes
-", 0) == 0);
+  // How far the decompressor has read ahead by then is its own affair: no offset.
+  const std::string text = error([&] { gunzip(bytes_of(s), "dir/f", 75); });
+  CHECK(text.rfind("gzip: f: content exceeds 75 bytes\n  file    dir/f\n", 0) == 0);
   CHECK(gunzip(bytes_of(s), "f", 76).size() == 76);
 }
 
