@@ -150,8 +150,7 @@ template <class T> struct Kernels {
   void (*gram)(index_t n, In<T> rows, double* gram);
 };
 
-/// The table of a device. A null member means that the device has no such kernel yet; `require` in
-/// autograd/ops names the file to write. Throws DeviceError when the build lacks the device.
+/// The table of a device; every member is set. Throws DeviceError when the build lacks the device.
 template <class T> const Kernels<T>& table(Device device);
 
 /// The CPU's table.
