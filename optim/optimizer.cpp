@@ -71,7 +71,11 @@ template <class T> void Optimizer::step_as(const Theta& theta, const Direction& 
         squared += head_weight(run.group) * head_weight(run.group) * part;
       });
     }
-    scalars.clip = std::min(1.0, clip.norm / (std::sqrt(squared) + 1e-6));  // as torch.nn.utils.clip_grad_norm_
+    const double norm = std::sqrt(squared);
+    if (!std::isfinite(norm)) {
+      throw NumericError(fmt::format("optimizer: the direction's norm is {}, clipping needs a finite one", norm));
+    }
+    scalars.clip = std::min(1.0, clip.norm / (norm + 1e-6));  // as torch.nn.utils.clip_grad_norm_
   }
   scalars.first = steps_ == 0;
   const auto rows = g.rows<T>();
@@ -96,6 +100,9 @@ void Optimizer::step(const Theta& theta, const Direction& d, double shared_norm_
   }
   if (static_cast<int>(d.weights.size()) != d.gradients.tasks()) {
     throw ShapeError(fmt::format("optimizer: {} weights for {} gradient rows", d.weights.size(), d.gradients.tasks()));
+  }
+  if (!d.head_weights.empty() && static_cast<int>(d.head_weights.size()) != d.gradients.tasks()) {
+    throw ShapeError(fmt::format("optimizer: {} head weights for {} tasks", d.head_weights.size(), d.gradients.tasks()));
   }
   check_same_kind("optimizer", "parameters", theta.values(), "gradients", d.gradients.heads());
   if (theta.dtype() == DType::f32) step_as<float>(theta, d, shared_norm_squared);

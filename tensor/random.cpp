@@ -1,5 +1,6 @@
 #include <concord/tensor/random.h>
 
+#include <algorithm>
 #include <cmath>
 #include <numbers>
 #include <utility>
@@ -46,11 +47,23 @@ Rng Rng::fork(std::uint64_t index) const { return Rng(seed_, mix(mix(stream_ ^ 0
 
 std::uint32_t Rng::bits(std::uint64_t i) const { return block(seed_, stream_, i / 4)[i % 4]; }
 
+namespace {
+
+double uniform_of(std::uint32_t word) { return static_cast<double>(word >> 8) * 0x1p-24; }
+
+double normal_of(std::uint32_t radius, std::uint32_t angle) {
+  const double u = (static_cast<double>(radius) + 0.5) * 0x1p-32;
+  const double v = static_cast<double>(angle) * 0x1p-32;
+  return std::sqrt(-2 * std::log(u)) * std::cos(2 * std::numbers::pi * v);
+}
+
+}  // namespace
+
+double Rng::uniform(std::uint64_t i) const { return uniform_of(bits(i)); }
+
 double Rng::normal(std::uint64_t i) const {
   const auto b = block(seed_, stream_, i / 2);
-  const double u = (static_cast<double>(b[2 * (i % 2)]) + 0.5) * 0x1p-32;
-  const double v = static_cast<double>(b[2 * (i % 2) + 1]) * 0x1p-32;
-  return std::sqrt(-2 * std::log(u)) * std::cos(2 * std::numbers::pi * v);
+  return normal_of(b[2 * (i % 2)], b[2 * (i % 2) + 1]);
 }
 
 index_t Rng::below(std::uint64_t i, index_t n) const {
@@ -65,24 +78,38 @@ void Rng::permutation(std::span<index_t> out) const {
 
 namespace {
 
-template <class F> void fill(const Tensor& t, F value) {
-  if (t.dtype() == DType::f32) {
-    float* p = t.data<float>();
-    for (index_t i = 0; i < t.numel(); ++i) p[i] = static_cast<float>(value(i));
-  } else {
-    double* p = t.data<double>();
-    for (index_t i = 0; i < t.numel(); ++i) p[i] = value(i);
+/// Element i is element i % k of values(i / k), an array of k: each Philox block is computed once.
+template <class T, class F> void fill_blocks(const Tensor& t, F values) {
+  T* p = t.data<T>();
+  const auto n = static_cast<std::uint64_t>(t.numel());
+  const std::uint64_t k = values(0).size();
+  for (std::uint64_t i = 0; i < n; i += k) {
+    const auto v = values(i / k);
+    for (std::uint64_t j = 0; j < std::min(k, n - i); ++j) p[i + j] = static_cast<T>(v[j]);
   }
+}
+
+template <class F> void fill(const Tensor& t, F values) {
+  if (t.dtype() == DType::f32) fill_blocks<float>(t, values);
+  else fill_blocks<double>(t, values);
 }
 
 }  // namespace
 
 void Rng::fill_uniform(const Tensor& t, double low, double high) const {
-  fill(t, [&](index_t i) { return low + (high - low) * uniform(static_cast<std::uint64_t>(i)); });
+  fill(t, [&](std::uint64_t b) {
+    const auto w = block(seed_, stream_, b);
+    std::array<double, 4> v;
+    for (int j = 0; j < 4; ++j) v[j] = low + (high - low) * uniform_of(w[j]);
+    return v;
+  });
 }
 
 void Rng::fill_normal(const Tensor& t, double mean, double deviation) const {
-  fill(t, [&](index_t i) { return mean + deviation * normal(static_cast<std::uint64_t>(i)); });
+  fill(t, [&](std::uint64_t b) {
+    const auto w = block(seed_, stream_, b);
+    return std::array{mean + deviation * normal_of(w[0], w[1]), mean + deviation * normal_of(w[2], w[3])};
+  });
 }
 
 }  // namespace concord

@@ -31,7 +31,7 @@ class Rng {
 
   std::uint32_t bits(std::uint64_t i) const;
   /// Uniform in [0, 1): the upper 24 bits, so f32 and f64 see the same number.
-  double uniform(std::uint64_t i) const { return static_cast<double>(bits(i) >> 8) * 0x1p-24; }
+  double uniform(std::uint64_t i) const;
   /// Standard normal (Box-Muller on the words 2i and 2i+1).
   double normal(std::uint64_t i) const;
   /// Uniform in {0, ..., n-1}, without bias worth speaking of for n < 2^32 (multiply-shift).

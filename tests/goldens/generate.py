@@ -247,11 +247,11 @@ def networks():
         return net
 
     models = torchvision.models
-    case("resnet18", models.resnet18(num_classes=7), (5, 3, 61, 47))
-    case("resnet34", models.resnet34(num_classes=7), (5, 3, 61, 47))
-    case("resnet50", models.resnet50(num_classes=7), (5, 3, 61, 47))
-    case("resnet18-32", small_stem(models.resnet18(num_classes=7)), (3, 3, 32, 32))
-    case("resnetv2-18-32", ResNetV2(7), (3, 3, 32, 32))
+    case("resnet18", models.resnet18(num_classes=7), (4, 3, 39, 35))
+    case("resnet34", models.resnet34(num_classes=7), (4, 3, 39, 35))
+    case("resnet50", models.resnet50(num_classes=7), (4, 3, 39, 35))
+    case("resnet18-32", small_stem(models.resnet18(num_classes=7)), (3, 3, 19, 17))
+    case("resnetv2-18-32", ResNetV2(7), (3, 3, 19, 17))
     write("networks", out)
 
 

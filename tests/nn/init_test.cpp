@@ -31,7 +31,8 @@ Moments moments_of(const Initializer& f, const Shape& shape) {
 
 }  // namespace
 
-// fan_in = 30 * 3 * 2 = 180, fan_out = 50 * 3 * 2 = 300; 9000 values: the deviation is known to 1 %.
+// fan_in = 30 * 3 * 2 = 180, fan_out = 50 * 3 * 2 = 300; 9000 values: the deviation is known to 1
+// %.
 TEST_CASE("initialisers have the bounds and deviations of PyTorch's") {
   const Shape shape{50, 30, 3, 2};
   const auto check_uniform = [&](const Initializer& f, double bound) {
@@ -61,7 +62,8 @@ TEST_CASE("initialisers have the bounds and deviations of PyTorch's") {
 }
 
 TEST_CASE("initialisers need a fan") {
-  CHECK(concord::testing::error_text<ShapeError>([] { init::default_weight()(Tensor::zeros({4}), Rng()); }) ==
+  CHECK(concord::testing::error_text<ShapeError>(
+            [] { init::default_weight()(Tensor::zeros({4}), Rng()); }) ==
         "init: a fan needs at least two axes [out, in, ...]\n"
         "  weight  f32[4]  cpu");
 }

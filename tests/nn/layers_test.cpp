@@ -29,7 +29,8 @@ void check_layer(const std::string& name, const Shape& x_shape, bool training,
     const Var y = (*rig.net)(rig.context(training), x);
     CHECK(relative_error(y.value(), layers()[name + "/y"]) < tolerance(dtype));
     const Tensor gy = named_uniform(name + "/gy", y.shape(), -1, 1, dtype);
-    CHECK(relative_error(sweep(rig.tape, y, gy, x, &rig.gradient), layers()[name + "/gx"]) < tolerance(dtype));
+    CHECK(relative_error(sweep(rig.tape, y, gy, x, &rig.gradient), layers()[name + "/gx"]) <
+          tolerance(dtype));
     for (SliceId id = 0; id < rig.store.slices(); ++id) {
       const std::string& slice = rig.store.slice(id).name;
       const std::string wanted = name + "/" + slice.substr(name.size() + 1) + ".grad";
@@ -46,9 +47,9 @@ void check_layer(const std::string& name, const Shape& x_shape, bool training,
 
 template <class M, class... Args>
 void check_layer(const std::string& name, const Shape& x_shape, bool training, Args... args) {
-  check_layer<M>(name, x_shape, training, std::function<std::unique_ptr<M>(const Scope&)>([=](const Scope& scope) {
-                   return std::make_unique<M>(scope, args...);
-                 }));
+  check_layer<M>(name, x_shape, training,
+                 std::function<std::unique_ptr<M>(const Scope&)>(
+                     [=](const Scope& scope) { return std::make_unique<M>(scope, args...); }));
 }
 
 using Two = std::array<index_t, 2>;
@@ -78,7 +79,8 @@ TEST_CASE("layers agree with PyTorch: normalisation") {
 
 TEST_CASE("layers agree with PyTorch: pooling") {
   const Shape x{2, 3, 8, 5};
-  check_layer<nn::MaxPool2d>("max_pool", x, true, Pool2dOptions{.kernel = {3, 2}, .stride = {2, 1}, .padding = {1, 0}});
+  check_layer<nn::MaxPool2d>("max_pool", x, true,
+                             Pool2dOptions{.kernel = {3, 2}, .stride = {2, 1}, .padding = {1, 0}});
   Pool2dOptions average{.kernel = {3, 2}, .stride = {2, 1}, .padding = {1, 1}};
   check_layer<nn::AvgPool2d>("avg_pool", x, true, average);
   average.count_include_pad = false;
@@ -90,9 +92,11 @@ TEST_CASE("layers agree with PyTorch: activations by name") {
   for (const char* name : {"relu", "elu", "gelu", "silu", "tanh", "sigmoid", "softplus"}) {
     check_layer<nn::Activation>(name, {3, 7}, true, std::string(name));
   }
-  check_layer<nn::Activation>("leaky_relu", {3, 7}, true,
-                              nn::Activation::Function([](const Var& x) { return leaky_relu(x, 0.1); }));
-  CHECK(nn::activation("leaky_relu")(Tensor::full({1}, -3, DType::f64)).item() == doctest::Approx(-0.03));
+  check_layer<nn::Activation>(
+      "leaky_relu", {3, 7}, true,
+      nn::Activation::Function([](const Var& x) { return leaky_relu(x, 0.1); }));
+  CHECK(nn::activation("leaky_relu")(Tensor::full({1}, -3, DType::f64)).item() ==
+        doctest::Approx(-0.03));
   CHECK(error_text<ValueError>([] { nn::activation("rellu"); }) ==
         "unknown activation 'rellu'\n"
         "  nearest  relu, elu, gelu\n"
@@ -101,13 +105,16 @@ TEST_CASE("layers agree with PyTorch: activations by name") {
 
 TEST_CASE("layers agree with PyTorch: embedding") {
   for (const DType dtype : {DType::f64, DType::f32}) {
-    Rig<nn::Embedding> rig(dtype, [](const Scope& s) { return std::make_unique<nn::Embedding>(s / "embedding", 6, 4); });
+    Rig<nn::Embedding> rig(dtype, [](const Scope& s) {
+      return std::make_unique<nn::Embedding>(s / "embedding", 6, 4);
+    });
     // generate.py's table has its own bound, that of a weight [6, 4].
     const Var y = (*rig.net)(rig.context(true), named_classes("embedding/x", {3, 5}, 6));
     CHECK(relative_error(y.value(), layers()["embedding/y"]) < tolerance(dtype));
     const Seed seed{y, 0, 1, named_uniform("embedding/gy", y.shape(), -1, 1, dtype)};
     rig.tape.backward(std::span(&seed, 1), 1, &rig.gradient);
-    CHECK(relative_error(rig.gradient_of("embedding.weight"), layers()["embedding/weight.grad"]) < tolerance(dtype));
+    CHECK(relative_error(rig.gradient_of("embedding.weight"), layers()["embedding/weight.grad"]) <
+          tolerance(dtype));
   }
 }
 
@@ -161,11 +168,15 @@ TEST_CASE("errors carry the innermost module and the outermost caller") {
   ParameterStore other;
   const nn::BatchNorm2d norm(Scope(other, "norm"), 5);
   const Theta values(other);
-  CHECK(error_text<ShapeError>([&] { norm({.theta = &values}, Tensor::zeros({4, 5}), {"a.cpp", 2}); }) ==
+  CHECK(error_text<ShapeError>([&] {
+          norm({.theta = &values}, Tensor::zeros({4, 5}), {"a.cpp", 2});
+        }) ==
         "batch_norm: input has 2 axes, needs 4\n"
         "  input   f32[4,5]  cpu\n"
         "  module  norm   called at a.cpp:2");
-  CHECK(error_text<ShapeError>([&] { nn::Conv2d(Scope(other, "c"), 5, 4, {3, 3}, {.groups = 2}); }) ==
+  CHECK(error_text<ShapeError>([&] {
+          nn::Conv2d(Scope(other, "c"), 5, 4, {3, 3}, {.groups = 2});
+        }) ==
         "conv2d: 5 input channels do not split into 2 groups\n"
         "  module  c");
 }

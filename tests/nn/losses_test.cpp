@@ -17,10 +17,12 @@ const Golden& losses() {
 }
 
 /// `f(x, dtype, reduction)` against value and gradient for each reduction.
-void check_loss(const std::string& name, const Tensor& x64, const std::function<Var(const Var&, DType, Reduction)>& f) {
+void check_loss(const std::string& name, const Tensor& x64,
+                const std::function<Var(const Var&, DType, Reduction)>& f) {
   for (const DType dtype : {DType::f64, DType::f32}) {
-    for (const auto& [reduction, text] : {std::pair{Reduction::none, "none"}, std::pair{Reduction::mean, "mean"},
-                                          std::pair{Reduction::sum, "sum"}}) {
+    for (const auto& [reduction, text] :
+         {std::pair{Reduction::none, "none"}, std::pair{Reduction::mean, "mean"},
+          std::pair{Reduction::sum, "sum"}}) {
       CAPTURE(name);
       CAPTURE(text);
       CAPTURE(static_cast<int>(dtype));
@@ -29,9 +31,11 @@ void check_loss(const std::string& name, const Tensor& x64, const std::function<
       const Var loss = f(x, dtype, reduction);
       const std::string key = name + "/" + text;
       CHECK(relative_error(loss.value(), losses()[key]) < tolerance(dtype));
-      const Tensor gy = reduction == Reduction::none ? named_uniform(name + "/gy", loss.shape(), -1, 1, dtype)
-                                                     : Tensor::full({}, 1, dtype);
-      CHECK(relative_error(sweep(tape, loss, gy, x, nullptr), losses()[key + ".grad"]) < tolerance(dtype));
+      const Tensor gy = reduction == Reduction::none
+                            ? named_uniform(name + "/gy", loss.shape(), -1, 1, dtype)
+                            : Tensor::full({}, 1, dtype);
+      CHECK(relative_error(sweep(tape, loss, gy, x, nullptr), losses()[key + ".grad"]) <
+            tolerance(dtype));
     }
   }
 }
@@ -91,8 +95,10 @@ TEST_CASE("losses agree with PyTorch: classification") {
 }
 
 TEST_CASE("losses agree with PyTorch: regression and divergence") {
-  check_loss("mse", kLogits, [](const Var& x, DType t, Reduction r) { return nn::mse_loss(x, kWanted.to(t), r); });
-  check_loss("l1", kLogits, [](const Var& x, DType t, Reduction r) { return nn::l1_loss(x, kWanted.to(t), r); });
+  check_loss("mse", kLogits,
+             [](const Var& x, DType t, Reduction r) { return nn::mse_loss(x, kWanted.to(t), r); });
+  check_loss("l1", kLogits,
+             [](const Var& x, DType t, Reduction r) { return nn::l1_loss(x, kWanted.to(t), r); });
   check_loss("huber", kLogits, [](const Var& x, DType t, Reduction r) {
     return nn::huber_loss(x, kWanted.to(t), 1.3, r);
   });
@@ -100,10 +106,12 @@ TEST_CASE("losses agree with PyTorch: regression and divergence") {
     return nn::kl_div(log_softmax(x, 1), probabilities().to(t), {.reduction = r});
   });
   check_loss("kl_log_target", kLogits, [](const Var& x, DType t, Reduction r) {
-    return nn::kl_div(log_softmax(x, 1), log_softmax(kWanted.to(t), 1), {.log_target = true, .reduction = r});
+    return nn::kl_div(log_softmax(x, 1), log_softmax(kWanted.to(t), 1),
+                      {.log_target = true, .reduction = r});
   });
-  CHECK(relative_error(nn::kl_div(log_softmax(kLogits, 1), probabilities(), {.batch_mean = true}).value(),
-                       losses()["kl_batch_mean"]) < 1e-12);
+  CHECK(relative_error(
+            nn::kl_div(log_softmax(kLogits, 1), probabilities(), {.batch_mean = true}).value(),
+            losses()["kl_batch_mean"]) < 1e-12);
 }
 
 TEST_CASE("bce keeps its digits far from zero on both sides") {
@@ -118,12 +126,16 @@ TEST_CASE("bce keeps its digits far from zero on both sides") {
 
 TEST_CASE("losses: errors") {
   const Tensor x = Tensor::zeros({4, 3});
-  CHECK(error_text<ShapeError>([&] { nn::mse_loss(x, Tensor::zeros({4, 1}), Reduction::mean, {"a.cpp", 7}); }) ==
+  CHECK(error_text<ShapeError>([&] {
+          nn::mse_loss(x, Tensor::zeros({4, 1}), Reduction::mean, {"a.cpp", 7});
+        }) ==
         "mse_loss: input is [4,3], target is [4,1]\n"
         "  input   f32[4,3]  cpu\n"
         "  target  f32[4,1]  cpu\n"
         "  called at a.cpp:7");
-  CHECK(error_text<DTypeError>([&] { nn::l1_loss(x, Tensor::zeros({4, 3}, DType::f64), Reduction::mean, {}); }) ==
+  CHECK(error_text<DTypeError>([&] {
+          nn::l1_loss(x, Tensor::zeros({4, 3}, DType::f64), Reduction::mean, {});
+        }) ==
         "l1_loss: input is f32, target is f64\n"
         "  input   f32[4,3]  cpu\n"
         "  target  f64[4,3]  cpu");

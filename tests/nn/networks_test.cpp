@@ -17,7 +17,8 @@ namespace {
 
 using NetworkRig = Rig<nn::Network>;
 
-std::unique_ptr<NetworkRig> rig_of(const std::string& net, const Shape& input, std::vector<index_t> outputs, DType dtype) {
+std::unique_ptr<NetworkRig> rig_of(const std::string& net, const Shape& input,
+                                   std::vector<index_t> outputs, DType dtype) {
   return std::make_unique<NetworkRig>(dtype, [&](const Scope& scope) {
     return nn::make_network(net, scope, {.input = input, .outputs = std::move(outputs)});
   });
@@ -33,7 +34,8 @@ double norm(const Tensor& t) {
 /// "name[shape]" lines, sorted, as generate.py writes them.
 std::string names_of(const Theta& theta) {
   std::string text;
-  for (const auto& [name, t] : theta.state()) text += (text.empty() ? "" : "\n") + name + to_string(t.shape());
+  for (const auto& [name, t] : theta.state())
+    text += (text.empty() ? "" : "\n") + name + to_string(t.shape());
   return text;
 }
 
@@ -45,19 +47,31 @@ struct Tolerances {
   double eval, train, gradient;
 };
 
+const Golden& networks() {
+  static const Golden golden("networks");
+  return golden;
+}
+
+void check_evaluation(const NetworkRig& rig, const std::string& net, const Shape& x_shape,
+                      double most) {
+  const Tensor x = named_uniform(net + "/x", x_shape, -1, 1, rig.theta.dtype());
+  CHECK(relative_error((*rig.net)({.theta = &rig.theta}, x)[0].value(), networks()[net + "/eval"]) <
+        most);
+}
+
 /// Evaluation, one training pass with its gradients, and the running statistics it leaves.
-void check_network(const std::string& net, const Shape& x_shape, DType dtype, const Tolerances& most) {
+void check_network(const std::string& net, const Shape& x_shape, DType dtype,
+                   const Tolerances& most) {
   CAPTURE(net);
   CAPTURE(static_cast<int>(dtype));
-  static const Golden golden("networks");
+  const Golden& golden = networks();
   const auto rig = rig_of(net, Shape(std::span(x_shape.begin() + 1, 3)), {7}, dtype);
   CHECK(names_of(rig->theta) == text_of(golden[net + "/state"]));
 
+  check_evaluation(*rig, net, x_shape, most.eval);
+
   const Tensor x = named_uniform(net + "/x", x_shape, -1, 1, dtype);
   const Tensor target = named_classes(net + "/target", {x_shape[0]}, 7);
-  const Var eval = (*rig->net)({.theta = &rig->theta}, x)[0];
-  CHECK(relative_error(eval.value(), golden[net + "/eval"]) < most.eval);
-
   const Var y = (*rig->net)(rig->context(true), x)[0];
   CHECK(relative_error(y.value(), golden[net + "/train"]) < most.train);
   const Var loss = cross_entropy(y, target);
@@ -87,29 +101,33 @@ void check_network(const std::string& net, const Shape& x_shape, DType dtype, co
 
 }  // namespace
 
-// The largest logit is the unit of error. Training mode amplifies rounding: batch norm divides by the
-// deviation of 20 values in the last stage, and ReLUs near zero switch.
+// The largest value is the unit of error.
 TEST_CASE("networks agree with torchvision in f64") {
   const Tolerances most{1e-12, 1e-11, 1e-9};
-  check_network("resnet18", {5, 3, 61, 47}, DType::f64, most);
-  check_network("resnet34", {5, 3, 61, 47}, DType::f64, most);
-  check_network("resnet50", {5, 3, 61, 47}, DType::f64, most);
-  check_network("resnet18-32", {3, 3, 32, 32}, DType::f64, most);
-  check_network("resnetv2-18-32", {3, 3, 32, 32}, DType::f64, most);
+  check_network("resnet18", {4, 3, 39, 35}, DType::f64, most);
+  check_network("resnet34", {4, 3, 39, 35}, DType::f64, most);
+  check_network("resnet50", {4, 3, 39, 35}, DType::f64, most);
+  check_network("resnet18-32", {3, 3, 19, 17}, DType::f64, most);
+  check_network("resnetv2-18-32", {3, 3, 19, 17}, DType::f64, most);
 }
 
+// 1e-5 for outputs is the engine's promise. Gradients in training mode are worse conditioned, since
+// ReLUs near zero switch and batch norm divides by the deviation of a few values. On this input
+// PyTorch's own f32 differs from its f64 by (output, gradient of conv1) 1e-6 and 3e-6 for
+// ResNet-18, but by 6e-5 and 1e-2 for ResNet-50: there f32 is held to PyTorch in evaluation only.
 TEST_CASE("networks agree with torchvision in f32") {
-  const Tolerances most{1e-5, 1e-5, 1e-4};
-  check_network("resnet18", {5, 3, 61, 47}, DType::f32, most);
-  check_network("resnet50", {5, 3, 61, 47}, DType::f32, most);
-  check_network("resnet18-32", {3, 3, 32, 32}, DType::f32, most);
+  check_network("resnet18", {4, 3, 39, 35}, DType::f32, {1e-5, 1e-5, 1e-4});
+  check_network("resnet18-32", {3, 3, 19, 17}, DType::f32, {1e-5, 1e-5, 1e-4});
+  check_evaluation(*rig_of("resnet50", {3, 39, 35}, {7}, DType::f32), "resnet50", {4, 3, 39, 35},
+                   1e-5);
 }
 
 TEST_CASE("lenet with two tasks: each row is its task's gradient, heads have their own") {
   const Golden golden("lenet");
   for (const DType dtype : {DType::f64, DType::f32}) {
     ParameterStore store;
-    const auto net = nn::make_network("lenet", Scope(store), {.input = {1, 36, 36}, .outputs = {10, 10}});
+    const auto net =
+        nn::make_network("lenet", Scope(store), {.input = {1, 36, 36}, .outputs = {10, 10}});
     const Theta theta(store, dtype);
     fill_by_name(theta);
     GradientMatrix g(store, 2, dtype);
@@ -118,7 +136,8 @@ TEST_CASE("lenet with two tasks: each row is its task's gradient, heads have the
                                 named_uniform("lenet/x", {6, 1, 36, 36}, 0, 1, dtype));
     std::vector<Var> losses;
     for (int t = 0; t < 2; ++t) {
-      losses.push_back(cross_entropy(outputs[t], named_classes("lenet/target" + std::to_string(t), {6}, 10)));
+      losses.push_back(
+          cross_entropy(outputs[t], named_classes("lenet/target" + std::to_string(t), {6}, 10)));
     }
     tape.backward(losses, g);
     const double most = tolerance(dtype);
@@ -127,9 +146,11 @@ TEST_CASE("lenet with two tasks: each row is its task's gradient, heads have the
       CAPTURE(t);
       CHECK(relative_error(outputs[t].value(), golden["output" + n]) < most);
       CHECK(relative_error(losses[t].value(), golden["loss" + n]) < most);
-      for (const char* name : {"conv1.weight", "conv1.bias", "conv2.weight", "conv2.bias", "fc1.bias"}) {
+      for (const char* name :
+           {"conv1.weight", "conv1.bias", "conv2.weight", "conv2.bias", "fc1.bias"}) {
         CAPTURE(name);
-        CHECK(relative_error(g.slice(store.find(name), t), golden[std::string(name) + ".grad" + n]) < most);
+        CHECK(relative_error(g.slice(store.find(name), t),
+                             golden[std::string(name) + ".grad" + n]) < most);
       }
       for (const std::string part : {".weight", ".bias"}) {
         const std::string name = "heads." + n + part;
@@ -151,7 +172,8 @@ TEST_CASE("lenet with two tasks: each row is its task's gradient, heads have the
 
 TEST_CASE("network: heads stand in task groups, the trunk is shared") {
   ParameterStore store;
-  const auto net = nn::make_network("mlp", Scope(store), {.input = {2, 3}, .outputs = {4, 5, 3}, .hidden = {7}});
+  const auto net =
+      nn::make_network("mlp", Scope(store), {.input = {2, 3}, .outputs = {4, 5, 3}, .hidden = {7}});
   CHECK(net->tasks() == 3);
   CHECK(net->trunk().features() == 7);
   CHECK(store.head_groups() == 3);
@@ -175,34 +197,38 @@ TEST_CASE("networks: every one of the list runs and has help") {
     CHECK_FALSE(e.help.empty());
     ParameterStore store;
     const bool mlp = e.name == "mlp";
-    const Shape input = mlp ? Shape{3, 5} : Shape{2, 37, 33};
+    const Shape input = mlp ? Shape{3, 5} : Shape{2, 19, 17};
     const auto net = nn::make_network(e.name, Scope(store), {.input = input, .outputs = {3, 4}});
     const Theta theta(store);
-    theta.initialize(Rng(1));
-    const auto y = (*net)({.theta = &theta}, named_uniform("x", input.insert(0, 2), -1, 1, DType::f32));
+    const auto y =
+        (*net)({.theta = &theta}, named_uniform("x", input.insert(0, 2), -1, 1, DType::f32));
     CHECK(y[1].shape() == Shape{2, 4});
   }
-  CHECK(error_text<ValueError>([] { nn::find_network("resnet81"); }) ==
-        "unknown network 'resnet81'\n"
-        "  nearest  resnet18, resnet34, resnet50\n"
-        "  valid    lenet, mlp, resnet18, resnet34, resnet50, resnet18-32, resnet34-32, resnet50-32, "
-        "resnetv2-18, resnetv2-18-32");
+  CHECK(
+      error_text<ValueError>([] { nn::find_network("resnet81"); }) ==
+      "unknown network 'resnet81'\n"
+      "  nearest  resnet18, resnet34, resnet50\n"
+      "  valid    lenet, mlp, resnet18, resnet34, resnet50, resnet18-32, resnet34-32, resnet50-32, "
+      "resnetv2-18, resnetv2-18-32");
   ParameterStore store;
   CHECK(error_text<ShapeError>([&] {
           nn::make_network("lenet", Scope(store), {.input = {1, 36, 15}, .outputs = {3}});
         }) ==
         "lenet: images of 36x15, needs at least 16x16\n"
         "  input  [1,36,15]");
-  CHECK(error_text<ShapeError>([&] { nn::make_network("resnet18", Scope(store), {.input = {9}, .outputs = {3}}); }) ==
+  CHECK(error_text<ShapeError>(
+            [&] { nn::make_network("resnet18", Scope(store), {.input = {9}, .outputs = {3}}); }) ==
         "resnet: input has 1 axes, needs [channels, height, width]\n"
         "  input  [9]");
-  CHECK(error_text<ValueError>([&] { nn::make_network("mlp", Scope(store, "x"), {.input = {9}}); }) ==
-        "network: no task given, expected at least one");
+  CHECK(error_text<ValueError>([&] {
+          nn::make_network("mlp", Scope(store, "x"), {.input = {9}});
+        }) == "network: no task given, expected at least one");
 }
 
 TEST_CASE("resnet starts as torchvision's: norms at one and zero, convolutions from fan_out") {
   ParameterStore store;
-  const auto net = nn::make_network("resnet18", Scope(store), {.input = {3, 32, 32}, .outputs = {10}});
+  const auto net =
+      nn::make_network("resnet18", Scope(store), {.input = {3, 32, 32}, .outputs = {10}});
   const Theta theta(store);
   theta.initialize(Rng(8));
   const auto state = theta.state();
@@ -210,13 +236,15 @@ TEST_CASE("resnet starts as torchvision's: norms at one and zero, convolutions f
   for (const float v : state.at("layer2.0.bn2.bias").values<float>()) CHECK(v == 0);
   for (const float v : state.at("layer2.0.bn2.running_var").values<float>()) CHECK(v == 1);
   const Tensor w = state.at("layer3.1.conv2.weight");  // [256, 256, 3, 3]: deviation sqrt(2 / 2304)
-  CHECK(norm(w) / std::sqrt(static_cast<double>(w.numel())) == doctest::Approx(std::sqrt(2.0 / 2304)).epsilon(0.01));
+  CHECK(norm(w) / std::sqrt(static_cast<double>(w.numel())) ==
+        doctest::Approx(std::sqrt(2.0 / 2304)).epsilon(0.01));
   CHECK(store.parameters() == 11'181'642);  // torchvision's resnet18(num_classes=10)
 }
 
 TEST_CASE("summary: parameters and operations from a recorded pass") {
   ParameterStore store;
-  const auto net = nn::make_network("resnet18", Scope(store), {.input = {3, 224, 224}, .outputs = {1000}});
+  const auto net =
+      nn::make_network("resnet18", Scope(store), {.input = {3, 224, 224}, .outputs = {1000}});
   const Theta theta(store);
   theta.initialize(Rng(8));
   Tape tape;
@@ -237,7 +265,8 @@ TEST_CASE("summary: parameters and operations from a recorded pass") {
 
 TEST_CASE("load_state: by name, all or nothing") {
   ParameterStore store;
-  const auto net = nn::make_network("resnet18-32", Scope(store), {.input = {3, 32, 32}, .outputs = {4}});
+  const auto net =
+      nn::make_network("resnet18-32", Scope(store), {.input = {3, 32, 32}, .outputs = {4}});
   const Theta from(store, DType::f64), to(store);
   fill_by_name(from);
   auto state = from.state();

@@ -86,6 +86,20 @@ TEST_CASE("rng: fill_normal and fill_uniform scale and shift") {
   CHECK(*std::min_element(t.data<double>(), t.data<double>() + t.numel()) >= -1);
 }
 
+TEST_CASE("rng: filling gives element i the number of index i, to the odd end") {
+  const Rng rng(21, 4);
+  for (const DType dtype : {DType::f32, DType::f64}) {
+    const Tensor u = Tensor::empty({57}, dtype), z = Tensor::empty({57}, dtype);
+    rng.fill_uniform(u);
+    rng.fill_normal(z);
+    for (index_t i = 0; i < 57; ++i) {
+      const double normal = rng.normal(i);
+      CHECK(u.at({i}) == rng.uniform(i));
+      CHECK(z.at({i}) == (dtype == DType::f32 ? static_cast<float>(normal) : normal));
+    }
+  }
+}
+
 TEST_CASE("rng: forks are streams of their own and repeat") {
   const Rng rng(11);
   std::set<std::uint64_t> streams{rng.stream()};
