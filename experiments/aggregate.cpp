@@ -72,7 +72,7 @@ int aggregate(const AggregateOptions& options) {
                            .dump(-1));
     return 0;
   }
-  Table table({"task", "weight", "gradient norm", "<g, d>"});
+  Table table({"task", "weight", "gradient norm", "g . d"});
   for (std::size_t t = 0; t < tasks; ++t) {
     double inner = 0;
     for (std::size_t s = 0; s < tasks; ++s) inner += result.gram[t * tasks + s] * result.weights[s];

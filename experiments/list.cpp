@@ -1,4 +1,5 @@
 // The verbs list and info.
+#include <concord/data/registry.h>
 #include <concord/experiments/info.h>
 #include <concord/experiments/verbs.h>
 #include <concord/multitask/registry.h>
@@ -9,22 +10,6 @@
 namespace concord::experiments {
 
 namespace {
-
-struct DataSet {
-  const char *name, *help, *source;
-};
-constexpr DataSet kDataSets[] = {
-    {"multi-fashion",
-     "two items of clothing in one 36x36 image, the class of each a task; made from Fashion-MNIST",
-     "Sabour et al. 2017; Sener and Koltun 2018"},
-    {"fashion-mnist", "28x28 grey images of clothing, ten classes (Debian: dataset-fashion-mnist)",
-     "Xiao et al. 2017"},
-    {"mnist", "28x28 handwritten digits, ten classes, from a folder of IDX files",
-     "LeCun et al. 1998"},
-    {"cifar-10, cifar-100", "32x32 colour images, from a folder of the binary version",
-     "Krizhevsky 2009"},
-    {"image folder", "JPEG and PNG files, one folder per class", "-"},
-};
 
 std::string options_of(std::string_view method) {
   std::string text;
@@ -58,8 +43,11 @@ std::string networks_text() {
 }
 
 std::string data_text() {
-  Table table({"<data set", "<what it is", "<source"});
-  for (const DataSet& d : kDataSets) table.add({d.name, d.help, d.source});
+  Table table({"<data set", "<what it is", "<needs", "<source"});
+  for (const data::DatasetEntry& d : data::datasets()) {
+    table.add(
+        {std::string(d.name), std::string(d.help), std::string(d.needs), std::string(d.source)});
+  }
   return table.text();
 }
 
