@@ -191,7 +191,9 @@ Drawing draw(const BarPlot& plot, const fs::path& base) {
                          0.92 * width, palette(i), quote(series.name));
     if (!series.error.empty()) {
       parts += fmt::format(
-          "  $data{} using 1:2:3 with yerrorbars pt 0 lw 1.5 lc rgb '#222222' notitle, \\\n", i);
+          "  $data{} using 1:($2-$3):(0):(2*$3) with vectors heads size graph 0.008,90 lw 1.5 "
+          "lc rgb '#222222' notitle, \\\n",
+          i);
     }
   }
   s += "plot \\\n" + parts;
