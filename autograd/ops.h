@@ -6,7 +6,6 @@
 #include <concord/autograd/var.h>
 #include <concord/tensor/kernels/elementwise.h>
 #include <concord/tensor/kernels/geometry.h>
-#include <concord/tensor/kernels/kernels.h>
 #include <concord/tensor/random.h>
 
 #include <initializer_list>
@@ -16,7 +15,9 @@ namespace concord {
 
 using kernels::Conv2dOptions;
 using kernels::Pool2dOptions;
-using kernels::Reduction;
+
+/// What a loss makes of its elements' losses.
+enum class Reduction { none, mean, sum };
 
 // --- Element by element (ops/elementwise.cpp). One function per line of kernels/elementwise.h:
 // neg abs square sqrt exp log tanh sigmoid relu leaky_relu(p) elu(p) gelu silu softplus

@@ -1,4 +1,5 @@
 #include <concord/optim/adam.h>
+#include <concord/tensor/kernels/kernels.h>
 
 #include <cmath>
 

@@ -1,4 +1,5 @@
 #include <concord/optim/optimizer.h>
+#include <concord/tensor/kernels/kernels.h>
 
 #include <fmt/format.h>
 

@@ -4,7 +4,7 @@
 
 #include <concord/autograd/gradient_matrix.h>
 #include <concord/autograd/parameters.h>
-#include <concord/tensor/kernels/kernels.h>
+#include <concord/tensor/kernels/step.h>
 
 #include <cstdint>
 #include <map>

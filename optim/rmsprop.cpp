@@ -1,4 +1,5 @@
 #include <concord/optim/rmsprop.h>
+#include <concord/tensor/kernels/kernels.h>
 
 namespace concord::optim {
 

@@ -1,4 +1,5 @@
 #include <concord/optim/sgd.h>
+#include <concord/tensor/kernels/kernels.h>
 
 namespace concord::optim {
 

@@ -3,6 +3,7 @@
 
 #include <concord/autograd/ops.h>
 #include <concord/autograd/tape.h>
+#include <concord/tensor/kernels/kernels.h>
 
 namespace concord::ops {
 

@@ -13,6 +13,7 @@
 #include <concord/tensor/kernels/elementwise.h>
 #include <concord/tensor/kernels/geometry.h>
 #include <concord/tensor/kernels/rows.h>
+#include <concord/tensor/kernels/step.h>
 #include <concord/tensor/random.h>
 
 namespace concord::kernels {
@@ -23,32 +24,6 @@ template <class T> using Out = Rows<T>;
 /// Parameters of an element-wise op: p and q of elementwise.h.
 struct Scalars {
   double p = 0, q = 0;
-};
-
-enum class Reduction { none, mean, sum };
-
-/// The direction of a step, never formed as a vector unless a method needs it:
-/// d[i] = sum_t weight[t] * row_t[i] for i < size. A plain vector is one row with weight 1; a null
-/// `weight` stands for ones; a row of weight 0 is not read.
-template <class T> struct WeightedRows {
-  const T* base = nullptr;
-  index_t stride = 0;
-  int count = 0;
-  const double* weight = nullptr;
-};
-
-/// What one slice of parameters needs from an optimiser step; the methods' formulas are in optim/.
-struct StepScalars {
-  double rate = 0;          ///< learning rate of this slice in this step
-  double decay = 0;         ///< weight decay of this slice (coupled for sgd, adam, rmsprop)
-  double clip = 1;          ///< factor on the direction (clipping by norm)
-  double clip_value = 0;    ///< bound on |d_i| after `clip`; 0: none
-  double momentum = 0, dampening = 0;
-  bool nesterov = false;
-  double beta1 = 0, beta2 = 0, eps = 0;   ///< adam; rmsprop uses beta2 as its smoothing constant
-  double bias1 = 1, bias2 = 1;            ///< 1 - beta^t
-  bool centered = false;
-  bool first = false;       ///< first step: momentum buffers start as the direction
 };
 
 template <class T> struct Kernels {
