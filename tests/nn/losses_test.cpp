@@ -20,9 +20,10 @@ const Golden& losses() {
 void check_loss(const std::string& name, const Tensor& x64,
                 const std::function<Var(const Var&, DType, Reduction)>& f) {
   for (const DType dtype : {DType::f64, DType::f32}) {
-    for (const auto& [reduction, text] :
-         {std::pair{Reduction::none, "none"}, std::pair{Reduction::mean, "mean"},
-          std::pair{Reduction::sum, "sum"}}) {
+    for (const Reduction reduction : {Reduction::none, Reduction::mean, Reduction::sum}) {
+      const std::string text = reduction == Reduction::none   ? "none"
+                               : reduction == Reduction::mean ? "mean"
+                                                              : "sum";
       CAPTURE(name);
       CAPTURE(text);
       CAPTURE(static_cast<int>(dtype));

@@ -79,7 +79,9 @@ void check_network(const std::string& net, const Shape& x_shape, DType dtype,
   rig->tape.backward({loss}, rig->gradient);
 
   std::vector<double> norms, buffer_norms;
-  for (const auto& [name, t] : rig->theta.state()) {
+  for (const auto& entry : rig->theta.state()) {
+    const std::string& name = entry.first;
+    const Tensor& t = entry.second;
     const SliceId id = rig->store.find(name);
     if (id < 0) {
       buffer_norms.push_back(norm(t));

@@ -78,9 +78,10 @@ void check_curve(
     CHECK(optimizer->steps() == 10);
     // RMSprop and Adam divide by the root of small numbers, which costs f32 a digit.
     CHECK(relative_error(losses, golden[name + "/losses"]) < (dtype == DType::f64 ? 1e-12 : 1e-5));
-    for (const auto& [parameter, t] : theta.state()) {
+    for (const auto& entry : theta.state()) {
+      const std::string& parameter = entry.first;
       CAPTURE(parameter);
-      CHECK(relative_error(t, golden[name + "/" + parameter]) <
+      CHECK(relative_error(entry.second, golden[name + "/" + parameter]) <
             (dtype == DType::f64 ? 1e-11 : 1e-4));
     }
   }
@@ -261,13 +262,14 @@ TEST_CASE("frozen slices are neither moved nor decayed, and their state rests") 
 }
 
 TEST_CASE("continuing from the state is bitwise the uninterrupted run") {
-  for (const auto& [name, make] : std::vector<std::pair<std::string, Make>>{
+  for (const auto& entry : std::vector<std::pair<std::string, Make>>{
            {"sgd",
             maker<optim::Sgd>(optim::SgdOptions{.rate = 0.1, .momentum = 0.9, .dampening = 0.2})},
            {"adam", maker<optim::Adam>(optim::AdamOptions{.rate = 0.01, .decay = 0.1})},
            {"rmsprop",
             maker<optim::Rmsprop>(optim::RmspropOptions{.momentum = 0.5, .centered = true})}}) {
-    CAPTURE(name);
+    const Make& make = entry.second;
+    CAPTURE(entry.first);
     Problem problem(DType::f32);
     const Theta theta(problem.store);
     fill_by_name(theta);
