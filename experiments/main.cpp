@@ -84,15 +84,19 @@ int parse_and_call(int argc, char** argv) {
   c->add_option("--out", report.out, "the HTML file to write");
 
   ex::EvalOptions eval;
-  c = command("eval", "measure the checkpoints of a run on a part of the data", [&] { return ex::eval(eval); });
+  c = command("eval", "measure the checkpoints of a run on a part of the data",
+              [&] { return ex::eval(eval); });
   c->add_option("run", eval.run, "its folder")->required();
   c->add_option("--part", eval.part, "train, validation or test")->capture_default_str();
 
   ex::SummaryOptions summary;
-  c = command("summary", "layers, shapes, parameters and FLOP of a network", [&] { return ex::summary(summary); });
+  c = command("summary", "layers, shapes, parameters and FLOP of a network",
+              [&] { return ex::summary(summary); });
   c->add_option("network", summary.network, "concord list networks")->required();
-  c->add_option("--input", summary.input, "shape of one sample, with commas: 3,32,32")->delimiter(',');
-  c->add_option("--outputs", summary.outputs, "outputs of each task's head, with commas: 10,10")->delimiter(',');
+  c->add_option("--input", summary.input, "shape of one sample, with commas: 3,32,32")
+      ->delimiter(',');
+  c->add_option("--outputs", summary.outputs, "outputs of each task's head, with commas: 10,10")
+      ->delimiter(',');
   c->add_option("--dot", summary.dot, "write the recorded graph to this file (Graphviz)");
 
   std::string topic;

@@ -1,8 +1,10 @@
-// Plots through gnuplot, as SVG: lines with error bands, bars with error bars, a matrix in colours.
+// Plots through gnuplot, as SVG: lines with error bands, bars with error bars, a matrix in colours,
+// contours of landscapes with the ways of descent through them.
 // Each plot leaves <base>.gp (the script with its data: a plot can be restyled or redrawn by hand)
 // and <base>.svg.
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
 #include <optional>
 #include <string>
@@ -24,8 +26,10 @@ struct Series {
   std::string name;
   std::vector<double> x, y;
   std::vector<double> error = {};  ///< half height of the band (lines) or of the bar; empty: none
+  bool marks = false;              ///< lines: a mark at each point and no line between them
 };
 
+/// Series of few points show them.
 struct LinePlot {
   std::string title;
   Axis x, y;
@@ -49,6 +53,50 @@ struct HeatMap {
   double low = -1, high = 1;
 };
 
+/// A line through a contour plot, or an area of it.
+struct Trajectory {
+  std::vector<double> x, y;
+  std::vector<std::uint32_t> colours;  ///< 0xrrggbb, one per vertex or one for all
+  double width = 2;
+  bool ends = false;    ///< a dot where it begins, a star where it ends
+  bool filled = false;  ///< the area inside
+};
+
+struct PlotArrow {
+  double x, y, dx, dy;
+  std::uint32_t colour;
+};
+
+/// A rectangle of the plane: colours and contour lines of a landscape, trajectories over them.
+struct ContourPanel {
+  std::string title;
+  std::size_t landscape = 0;             ///< index into ContourPlot::landscapes
+  std::vector<Trajectory> trajectories;  ///< the first lies lowest
+  std::vector<PlotArrow> arrows = {};
+};
+
+/// Values on a regular grid over the whole window: values[row][column], row 0 at the bottom.
+struct ContourLandscape {
+  std::vector<std::vector<double>> values;
+  std::vector<double> levels;  ///< of the contour lines
+};
+
+struct LegendEntry {
+  std::string name;
+  std::uint32_t colour;
+};
+
+/// Panels over the same window, row by row.
+struct ContourPlot {
+  std::string title;
+  Axis x, y;  ///< both ends of both are needed
+  std::vector<ContourLandscape> landscapes;
+  std::vector<ContourPanel> panels;
+  int columns = 1;
+  double height = 1;                     ///< of a panel, over its width
+  std::vector<LegendEntry> legend = {};  ///< under the panels
+};
+
 /// What came of it: the SVG text, or why there is none ("gnuplot is not installed ...").
 struct Drawing {
   std::string svg;
@@ -58,6 +106,7 @@ struct Drawing {
 Drawing draw(const LinePlot& plot, const std::filesystem::path& base);
 Drawing draw(const BarPlot& plot, const std::filesystem::path& base);
 Drawing draw(const HeatMap& plot, const std::filesystem::path& base);
+Drawing draw(const ContourPlot& plot, const std::filesystem::path& base);
 
 /// Colour i of the palette, "#rrggbb". Eight colours that stay apart for colour-blind eyes,
 /// repeated.

@@ -1,11 +1,16 @@
+#include <concord/experiments/cagrad_toy.h>
+#include <concord/experiments/du_toy.h>
 #include <concord/experiments/experiment.h>
 #include <concord/experiments/multifashion.h>
+#include <concord/experiments/pcgrad_toy.h>
+#include <concord/experiments/sgsu_toy.h>
 #include <concord/tensor/check.h>
 
 namespace concord::experiments {
 
 std::span<const Experiment> experiments() {
-  static const std::vector<Experiment> all{multifashion()};
+  static const std::vector<Experiment> all{multifashion(), du_toy(), pcgrad_toy(), cagrad_toy(),
+                                           sgsu_toy()};
   return all;
 }
 

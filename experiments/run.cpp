@@ -134,7 +134,8 @@ int eval(const EvalOptions& options, std::span<const Experiment> all) {
   const RunFolder folder = RunFolder::open(options.run);
   use_threads(choose_threads(0));
   const Table table = find_experiment(folder.experiment(), all).evaluate(folder, options.part);
-  fmt::print("{}, {} part\n{}\n", folder.path().string(), options.part, table.text(::isatty(STDOUT_FILENO)));
+  fmt::print("{}, {} part\n{}\n", folder.path().string(), options.part,
+             table.text(::isatty(STDOUT_FILENO)));
   return 0;
 }
 

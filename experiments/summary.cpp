@@ -25,15 +25,20 @@ int summary(const SummaryOptions& options) {
   const nn::Summary s = nn::summarize(store, tape);
   Table table({"<module", "<op", "output", "parameters", "MFLOP"});
   for (const nn::SummaryRow& r : s.rows) {
-    table.add({r.module, r.op, to_string(r.output), r.parameters ? with_commas(r.parameters) : "", r.flops ? fmt::format("{:.2f}", static_cast<double>(r.flops) * 1e-6) : ""});
+    table.add({r.module, r.op, to_string(r.output), r.parameters ? with_commas(r.parameters) : "",
+               r.flops ? fmt::format("{:.2f}", static_cast<double>(r.flops) * 1e-6) : ""});
   }
   table.rule();
-  table.add({"sum", "", "", with_commas(s.parameters), fmt::format("{:.2f}", static_cast<double>(s.flops) * 1e-6)});
-  fmt::print("{}: {}\ninput {} for one sample; a multiplication and an addition are two FLOP\n\n{}\n", entry.name, entry.help, to_string(o.input), table.text());
+  table.add({"sum", "", "", with_commas(s.parameters),
+             fmt::format("{:.2f}", static_cast<double>(s.flops) * 1e-6)});
+  fmt::print(
+      "{}: {}\ninput {} for one sample; a multiplication and an addition are two FLOP\n\n{}\n",
+      entry.name, entry.help, to_string(o.input), table.text());
   if (!options.dot.empty()) {
     const std::string dot = tape.dot();
     data::write_file(options.dot, std::as_bytes(std::span(dot)));
-    fmt::print("graph  {}   (dot -Tsvg {} > graph.svg)\n", options.dot.string(), options.dot.string());
+    fmt::print("graph  {}   (dot -Tsvg {} > graph.svg)\n", options.dot.string(),
+               options.dot.string());
   }
   return 0;
 }

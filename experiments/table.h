@@ -32,7 +32,7 @@ class Table {
   /// Sets a cell of the last row in bold: the best of its column, say.
   void mark(std::size_t column) { marked_.back()[column] = true; }
   /// A line above the next row.
-  void rule() { rule_before_ = rows_.size(); }
+  void rule() { rules_before_.push_back(rows_.size()); }
   bool empty() const { return rows_.empty(); }
 
   /// Lines with aligned columns; marked cells in bold when `colour`.
@@ -48,7 +48,7 @@ class Table {
   std::vector<Column> columns_;
   std::vector<std::vector<std::string>> rows_;
   std::vector<std::vector<bool>> marked_;
-  std::size_t rule_before_ = 0;
+  std::vector<std::size_t> rules_before_;
 };
 
 /// &, <, > and quotes as HTML entities.
