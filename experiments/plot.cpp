@@ -60,9 +60,11 @@ std::string preamble(std::string_view title, int width, int height, const fs::pa
   s += "set border 3 lc rgb '#999999' lw 1\n";
   s += "set tics nomirror out scale 0.5 textcolor rgb '#333333'\n";
   s += "set grid ytics lt 1 lc rgb '#e6e6e6' lw 1\n";
-  // gnuplot centres titles; ours stand above the left end of the axis. An empty title keeps the room.
+  // gnuplot centres titles; ours stand above the left end of the axis. An empty title keeps the
+  // room.
   s += fmt::format(
-      "set title ' '\nset label 1 {} at graph 0, graph 1 left offset character 0, character 1.1 font "
+      "set title ' '\nset label 1 {} at graph 0, graph 1 left offset character 0, character 1.1 "
+      "font "
       "'sans-serif,15' textcolor rgb '#111111'\n",
       quote(title));
   return s;
@@ -170,8 +172,8 @@ std::pair<std::string, std::string> trajectory(const ContourPlot& plot, const Tr
   }
   std::string lines;
   for (std::size_t i = 0; i < n; ++i) {
-    lines += fmt::format("{:.6g} {:.6g} {}\n", t.x[i], t.y[i],
-                         t.colours[t.colours.size() == 1 ? 0 : i]);
+    lines +=
+        fmt::format("{:.6g} {:.6g} {}\n", t.x[i], t.y[i], t.colours[t.colours.size() == 1 ? 0 : i]);
   }
   std::string blocks = data_block(name, lines), parts;
   if (t.filled) {
@@ -197,8 +199,8 @@ std::string landscape(const ContourPlot& plot, std::size_t index) {
   const ContourLandscape& l = plot.landscapes[index];
   const std::size_t rows = l.values.size(), columns = rows == 0 ? 0 : l.values[0].size();
   if (rows < 2 || columns < 2) {
-    throw ValueError(fmt::format("plot: a landscape of {} x {} values, expected 2 x 2 or more",
-                                 rows, columns));
+    throw ValueError(
+        fmt::format("plot: a landscape of {} x {} values, expected 2 x 2 or more", rows, columns));
   }
   const auto at = [](const Axis& axis, std::size_t k, std::size_t n) {
     return *axis.low +
@@ -249,7 +251,7 @@ Drawing draw(const LinePlot& plot, const fs::path& base) {
     }
     // Beyond the palette's length the lines are dashed.
     const std::size_t dash = 1 + i / kPalette.size();
-    const char* style = series.marks                        ? "points pt 7 ps 0.7"
+    const char* style = series.marks                    ? "points pt 7 ps 0.7"
                         : series.x.size() <= kFewPoints ? "linespoints pt 7 ps 0.5"
                                                         : "lines";
     lines += fmt::format("  $data{} using 1:2 with {} lw 2 lc rgb '{}' dt {} title {}, \\\n", i,
@@ -343,13 +345,14 @@ Drawing draw(const ContourPlot& plot, const fs::path& base) {
     throw ValueError("plot: contours need both ends of both axes and a column or more");
   }
   // All in pixels of the drawing; gnuplot wants shares of it.
-  constexpr double kLeft = 62, kRight = 14, kHeading = 34, kTitle = 26, kBottom = 48, kLegendLine = 30;
+  constexpr double kLeft = 62, kRight = 14, kHeading = 34, kTitle = 26, kBottom = 48,
+                   kLegendLine = 30;
   constexpr double kBetween = 16, kWidth = 800, kWidest = 420;
   const auto columns = static_cast<std::size_t>(plot.columns);
   const std::size_t rows = (plot.panels.size() + columns - 1) / columns;
-  const double wide = std::min(
-      kWidest, (kWidth - kLeft - kRight - kBetween * static_cast<double>(columns - 1)) /
-                   static_cast<double>(columns));
+  const double wide =
+      std::min(kWidest, (kWidth - kLeft - kRight - kBetween * static_cast<double>(columns - 1)) /
+                            static_cast<double>(columns));
   const double high = wide * plot.height;
   const double total = kHeading + static_cast<double>(rows) * (kTitle + high) + kBottom +
                        (plot.legend.empty() ? 0 : kLegendLine);
@@ -363,7 +366,8 @@ Drawing draw(const ContourPlot& plot, const fs::path& base) {
   // Title and legend belong to the drawing, so that they are written once, with the first panel.
   std::string once = "unset title\n";
   once += fmt::format(
-      "set label 1 {} at screen {:.4f}, screen {:.4f} left offset 0,0 font 'sans-serif,15' textcolor "
+      "set label 1 {} at screen {:.4f}, screen {:.4f} left offset 0,0 font 'sans-serif,15' "
+      "textcolor "
       "rgb '#111111'\n",
       quote(plot.title), kLeft / kWidth, 1 - 18 / total);
   double x = kLeft;
@@ -371,11 +375,13 @@ Drawing draw(const ContourPlot& plot, const fs::path& base) {
   for (const LegendEntry& entry : plot.legend) {
     const double y = 14 / total;
     once += fmt::format(
-        "set arrow {} from screen {:.4f}, screen {:.4f} to screen {:.4f}, screen {:.4f} nohead lw 4 lc "
+        "set arrow {} from screen {:.4f}, screen {:.4f} to screen {:.4f}, screen {:.4f} nohead lw "
+        "4 lc "
         "rgb {}\n",
         tag, x / kWidth, y, (x + 22) / kWidth, y, colour_of(entry.colour));
-    once += fmt::format("set label {} {} at screen {:.4f}, screen {:.4f} left textcolor rgb '#333333'\n",
-                        tag, quote(entry.name), (x + 29) / kWidth, y);
+    once += fmt::format(
+        "set label {} {} at screen {:.4f}, screen {:.4f} left textcolor rgb '#333333'\n", tag,
+        quote(entry.name), (x + 29) / kWidth, y);
     x += 29 + 7.2 * static_cast<double>(entry.name.size()) + 24;  // a letter is about 7 pixels wide
     ++tag;
   }
@@ -393,9 +399,8 @@ Drawing draw(const ContourPlot& plot, const fs::path& base) {
         "set lmargin at screen {:.4f}\nset rmargin at screen {:.4f}\n"
         "set tmargin at screen {:.4f}\nset bmargin at screen {:.4f}\n",
         left / kWidth, (left + wide) / kWidth, 1 - top / total, 1 - (top + high) / total);
-    s += fmt::format(
-        "set label 2 {} at graph 0, screen {:.4f} left textcolor rgb '#333333'\n",
-        quote(panel.title), 1 - (top - 10) / total);
+    s += fmt::format("set label 2 {} at graph 0, screen {:.4f} left textcolor rgb '#333333'\n",
+                     quote(panel.title), 1 - (top - 10) / total);
     // Shared axes have their numbers at the outer panels only.
     const bool outer_x = i + columns >= plot.panels.size(), outer_y = column == 0;
     s += outer_x ? axis('x', plot.x) + "set format x\n" : "set xlabel ''\nset format x ''\n";

@@ -53,6 +53,10 @@ void Table::add(std::vector<std::string> cells) {
   marked_.emplace_back(columns_.size(), false);
 }
 
+bool Table::ruled(std::size_t row) const {
+  return row > 0 && std::binary_search(rules_before_.begin(), rules_before_.end(), row);
+}
+
 std::string Table::text(bool colour) const {
   std::vector<std::size_t> widths;
   for (std::size_t c = 0; c < columns_.size(); ++c) {
@@ -81,7 +85,7 @@ std::string Table::text(bool colour) const {
        [](std::size_t) { return false; });
   out += rule;
   for (std::size_t r = 0; r < rows_.size(); ++r) {
-    if (r > 0 && r == rule_before_) out += rule;
+    if (ruled(r)) out += rule;
     line([&](std::size_t c) -> const std::string& { return rows_[r][c]; },
          [&](std::size_t c) { return colour && marked_[r][c]; });
   }
@@ -113,7 +117,7 @@ std::string Table::html() const {
   for (std::size_t c = 0; c < columns_.size(); ++c) cell("th", c, columns_[c].name, false);
   out += "</tr></thead>\n<tbody>\n";
   for (std::size_t r = 0; r < rows_.size(); ++r) {
-    out += r > 0 && r == rule_before_ ? "<tr class=\"rule\">" : "<tr>";
+    out += ruled(r) ? "<tr class=\"rule\">" : "<tr>";
     for (std::size_t c = 0; c < columns_.size(); ++c) cell("td", c, rows_[r][c], marked_[r][c]);
     out += "</tr>\n";
   }

@@ -41,6 +41,8 @@ class Table {
   std::string html() const;
 
  private:
+  bool ruled(std::size_t row) const;
+
   struct Column {
     std::string name;
     bool left;
@@ -48,7 +50,7 @@ class Table {
   std::vector<Column> columns_;
   std::vector<std::vector<std::string>> rows_;
   std::vector<std::vector<bool>> marked_;
-  std::vector<std::size_t> rules_before_;
+  std::vector<std::size_t> rules_before_;  // ascending
 };
 
 /// &, <, > and quotes as HTML entities.
