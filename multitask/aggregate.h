@@ -12,7 +12,7 @@
 namespace concord::multitask {
 
 struct AggregateResult {
-  std::vector<double> weights;    ///< one per row
+  std::vector<double> weights;    ///< one per row; NaN where d is no combination of the rows
   std::vector<double> direction;  ///< J^T weights, one per column
   std::vector<double> gram;       ///< tasks x tasks
   double residual = 0;

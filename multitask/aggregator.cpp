@@ -27,7 +27,7 @@ const std::vector<double>& state_entry(const State& state, std::string_view owne
   return found->second;
 }
 
-void Aggregator::weights(const StepInputs& in, Direction& out) {
+void Aggregator::check(const StepInputs& in) const {
   const auto rows = static_cast<std::size_t>(in.rows());
   if (rows == 0)
     throw ShapeError(fmt::format("{}: no task gradient, expected at least one", name_));
@@ -51,10 +51,50 @@ void Aggregator::weights(const StepInputs& in, Direction& out) {
       }
     }
   }
-  out.weights.assign(rows, 0.0);
+}
+
+bool Aggregator::rewrite(const StepInputs& in, const Elements& rows) {
+  check(in);
+  rewritten_ = true;
+  return rewrite_rows(in, rows);
+}
+
+void Aggregator::weights(const StepInputs& in, Direction& out) {
+  check(in);
+  if (needs_elements() && !rewritten_) {
+    throw UsageError(fmt::format(
+        "{}: a Gram matrix alone, expected rewrite() first: the method works on elements", name_));
+  }
+  if (rows_waiting_ > 0) {
+    throw UsageError(fmt::format(
+        "{}: the next step, expected after_step() first: the method learns from the losses after "
+        "each step",
+        name_));
+  }
+  rewritten_ = false;
+  out.weights.assign(static_cast<std::size_t>(in.rows()), 0.0);
   out.residual = 0;
   out.note = {};
   solve(in, out);
+  if (needs_losses_after()) rows_waiting_ = out.weights.size();
+}
+
+void Aggregator::after_step(std::span<const double> losses) {
+  if (rows_waiting_ == 0) {
+    throw UsageError(fmt::format("{}: losses after a step, but no step went before", name_));
+  }
+  if (losses.size() != rows_waiting_) {
+    throw ShapeError(fmt::format("{}: {} losses after the step, expected one per gradient row ({})",
+                                 name_, losses.size(), rows_waiting_));
+  }
+  for (std::size_t r = 0; r < losses.size(); ++r) {
+    if (!std::isfinite(losses[r])) {
+      throw NumericError(fmt::format("{}: loss {} after the step is {}, expected a finite value",
+                                     name_, r, losses[r]));
+    }
+  }
+  learn(losses);
+  rows_waiting_ = 0;
 }
 
 }  // namespace concord::multitask

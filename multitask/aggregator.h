@@ -1,6 +1,7 @@
 // Aggregator: the answer of a multitask method to one step. It sees the Gram matrix and the losses,
 // never the P columns, and returns one weight per task: the direction is d = J^T w and the
-// optimiser takes theta <- theta - lr * d.
+// optimiser takes theta <- theta - lr * d. The few methods that work element by element see the
+// rows first and may rewrite them in place (rewrite()); the rest of the step is the same for them.
 #pragma once
 
 #include <concord/multitask/gram.h>
@@ -14,6 +15,8 @@
 #include <vector>
 
 namespace concord::multitask {
+
+struct Elements;
 
 /// What a method may look at. Row r of the Gram matrix is task `task(r)`; tasks that are absent
 /// from a step have no row (a row of zeros is another thing: a task that is present and has no
@@ -65,6 +68,22 @@ class Aggregator {
 
   /// True for methods that read `losses`.
   virtual bool needs_losses() const { return false; }
+
+  /// True for methods that a Gram matrix is not enough for: rewrite() comes before weights() then.
+  virtual bool needs_elements() const { return false; }
+  /// Lets the method see the rows, whose Gram matrix is `in.gram`, and put others in their place:
+  /// tracked, masked or rescaled ones. True when it did: the weights belong to the new rows, and
+  /// weights() expects their Gram matrix. Throws as weights() does; the rows and the method's state
+  /// are untouched then.
+  bool rewrite(const StepInputs& in, const Elements& rows);
+
+  /// True for methods that want the losses of the same batch again, after the optimiser's step:
+  /// after_step() follows each weights() then.
+  virtual bool needs_losses_after() const { return false; }
+  /// One loss per row of the last weights(). Throws UsageError when none was waiting, and as
+  /// weights() does.
+  void after_step(std::span<const double> losses);
+
   virtual void save(State&) const {}
   /// Throws ValueError when an entry is missing or has the wrong size.
   virtual void load(const State&) {}
@@ -73,9 +92,15 @@ class Aggregator {
   explicit Aggregator(std::string name) : name_(std::move(name)) {}
   /// `out.weights` has one zero per row, residual 0 and no note; all inputs are finite.
   virtual void solve(const StepInputs& in, Direction& out) = 0;
+  virtual bool rewrite_rows(const StepInputs&, const Elements&) { return false; }
+  virtual void learn(std::span<const double>) {}
 
  private:
+  void check(const StepInputs& in) const;
+
   std::string name_;
+  bool rewritten_ = false;
+  std::size_t rows_waiting_ = 0;  // for after_step(); 0: none
 };
 
 }  // namespace concord::multitask

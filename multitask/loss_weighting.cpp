@@ -1,22 +1,21 @@
 // Loss weightings: methods that see the losses only. Each stands for a scalar function of the
 // losses; the weights are its partial derivatives, w_t = dF / dL_t, so that J^T w is its gradient.
 //
-//   rlw     w = softmax(z), z ~ N(0, I) in each step; times=tasks: T softmax(z)     arXiv
-//   2111.10603 si      F = sum_t log L_t arXiv 2202.01017 gls     F = (prod_t L_t)^(1/T) arXiv
-//   1904.08492 dwa     w = T softmax(r / temperature), r_t = L_t(e-1) / L_t(e-2) with the mean
-//   losses of the two
-//           epochs before; w = 1 in the first two epochs                            arXiv
-//           1803.10704
+//   rlw     w = softmax(z), z ~ N(0, I) in each step; times=tasks: T softmax(z)
+//           (arXiv 2111.10603)
+//   si      F = sum_t log L_t (arXiv 2202.01017)
+//   gls     F = (prod_t L_t)^(1/T) (arXiv 1904.08492)
+//   dwa     w = T softmax(r / temperature), r_t = L_t(e-1) / L_t(e-2) with the mean losses of the
+//           two epochs before; w = 1 in the first two epochs (arXiv 1803.10704)
 //   uw      F = sum_t L_t / (2 e^s_t) + s_t / 2 (form=half), or, with s_t = log sigma_t^2,
-//           sum_t e^-s_t L_t + s_t / 2 (form=classification)                        arXiv
-//           1705.07115
-//   imtl_l  F = sum_t e^s_t L_t - s_t                                               ICLR 2021
+//           sum_t e^-s_t L_t + s_t / 2 (form=classification) (arXiv 1705.07115)
+//   imtl_l  F = sum_t e^s_t L_t - s_t (ICLR 2021)
 //   stch    F = mu T log sum_t exp(log(L_t / z_t) / mu): `warm_up` epochs of sum_t log L_t, the
-//   mean
-//           losses of the next epoch become the nadir z                             arXiv
-//           2402.19078 preset=torchjd: F = mu log sum_t exp(L_t / (T mu)), no warm-up
+//           mean losses of the next epoch become the nadir z (arXiv 2402.19078);
+//           preset=torchjd: F = mu log sum_t exp(L_t / (T mu)), no warm-up
 //
 // The learned s of uw and imtl_l follow Adam (beta .9 / .999) on F with their own rate `lr`.
+#include <concord/multitask/learned.h>
 #include <concord/multitask/methods.h>
 #include <concord/tensor/check.h>
 
@@ -181,51 +180,17 @@ class Dwa : public LossWeighting {
   EpochMeans now_, last_, before_;
 };
 
-/// One learned number per task, with Adam.
+/// Loss weightings with one learned number s per task.
 class Learned : public LossWeighting {
  public:
-  void save(State& state) const override {
-    state[name() + ".s"] = s_;
-    state[name() + ".m"] = m_;
-    state[name() + ".v"] = v_;
-    state[name() + ".steps"] = steps_;
-  }
-  void load(const State& state) override {
-    const auto found = state.find(name() + ".s");
-    const std::size_t size = found == state.end() ? 0 : found->second.size();
-    s_ = state_entry(state, name(), name() + ".s", size);
-    m_ = state_entry(state, name(), name() + ".m", size);
-    v_ = state_entry(state, name(), name() + ".v", size);
-    steps_ = state_entry(state, name(), name() + ".steps", size);
-  }
+  void save(State& state) const override { s_.save(state, name() + ".s"); }
+  void load(const State& state) override { s_.load(state, name(), name() + ".s"); }
 
  protected:
   Learned(std::string name, double initial, double lr)
-      : LossWeighting(std::move(name)), initial_(initial), lr_(lr) {}
+      : LossWeighting(std::move(name)), s_(initial, lr) {}
 
-  double s(std::size_t task) {
-    if (task >= s_.size()) {
-      s_.resize(task + 1, initial_);
-      m_.resize(task + 1, 0.0);
-      v_.resize(task + 1, 0.0);
-      steps_.resize(task + 1, 0.0);
-    }
-    return s_[task];
-  }
-  /// Adam on one entry; each task counts its own steps, so that an absent task stands still.
-  void descend(std::size_t task, double gradient) {
-    constexpr double kBeta1 = 0.9, kBeta2 = 0.999, kEps = 1e-8;
-    const double step = steps_[task] += 1;
-    m_[task] += (1 - kBeta1) * (gradient - m_[task]);
-    v_[task] += (1 - kBeta2) * (gradient * gradient - v_[task]);
-    const double m = m_[task] / (1 - std::pow(kBeta1, step)),
-                 v = v_[task] / (1 - std::pow(kBeta2, step));
-    s_[task] -= lr_ * m / (std::sqrt(v) + kEps);
-  }
-
- private:
-  double initial_, lr_;
-  std::vector<double> s_, m_, v_, steps_;
+  LearnedPerTask s_;
 };
 
 class Uw : public Learned {
@@ -237,8 +202,8 @@ class Uw : public Learned {
   void solve(const StepInputs& in, Direction& out) override {
     for (int r = 0; r < in.rows(); ++r) {
       const auto t = static_cast<std::size_t>(in.task(r)), i = static_cast<std::size_t>(r);
-      out.weights[i] = factor_ * std::exp(-s(t));
-      descend(t, 0.5 - out.weights[i] * in.losses[i]);
+      out.weights[i] = factor_ * std::exp(-s_.value(t));
+      s_.descend(t, 0.5 - out.weights[i] * in.losses[i]);
     }
   }
 
@@ -253,8 +218,8 @@ class ImtlL : public Learned {
   void solve(const StepInputs& in, Direction& out) override {
     for (int r = 0; r < in.rows(); ++r) {
       const auto t = static_cast<std::size_t>(in.task(r)), i = static_cast<std::size_t>(r);
-      out.weights[i] = std::exp(s(t));
-      descend(t, out.weights[i] * in.losses[i] - 1);
+      out.weights[i] = std::exp(s_.value(t));
+      s_.descend(t, out.weights[i] * in.losses[i] - 1);
     }
   }
 };

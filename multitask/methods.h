@@ -19,6 +19,7 @@ AggregatorPtr make_cosine_gate(Options& options);
 AggregatorPtr make_pcgrad(Options& options);
 AggregatorPtr make_mgda(Options& options);
 AggregatorPtr make_cagrad(Options& options);
+AggregatorPtr make_cagrad_fast(Options& options);
 AggregatorPtr make_upgrad(Options& options);
 AggregatorPtr make_dualproj(Options& options);
 AggregatorPtr make_imtl_g(Options& options);
@@ -28,6 +29,13 @@ AggregatorPtr make_aligned_mtl(Options& options);
 AggregatorPtr make_config(Options& options);
 AggregatorPtr make_gradvac(Options& options);
 AggregatorPtr make_krum(Options& options);
+AggregatorPtr make_pcd(Options& options);
+AggregatorPtr make_cr_mogm(Options& options);
+AggregatorPtr make_graddrop(Options& options);
+AggregatorPtr make_trimmed_mean(Options& options);
+AggregatorPtr make_moco(Options& options);
+AggregatorPtr make_db_mtl(Options& options);
+AggregatorPtr make_m_config(Options& options);
 
 AggregatorPtr make_rlw(Options& options);
 AggregatorPtr make_si(Options& options);
@@ -36,5 +44,10 @@ AggregatorPtr make_dwa(Options& options);
 AggregatorPtr make_uw(Options& options);
 AggregatorPtr make_imtl_l(Options& options);
 AggregatorPtr make_stch(Options& options);
+AggregatorPtr make_cosmos(Options& options);
+AggregatorPtr make_pbi(Options& options);
+AggregatorPtr make_gradnorm(Options& options);
+AggregatorPtr make_excess_mtl(Options& options);
+AggregatorPtr make_famo(Options& options);
 
 }  // namespace concord::multitask

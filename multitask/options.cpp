@@ -84,6 +84,11 @@ std::string Options::choice(const std::string& name,
   return *text;
 }
 
+std::string Options::text(const std::string& name, std::string_view standard) {
+  const std::string* given = find(name, std::string(standard));
+  return given ? *given : std::string(standard);
+}
+
 std::vector<double> Options::numbers(const std::string& name) {
   std::vector<double> values;
   const std::string* text = find(name, "");

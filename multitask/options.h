@@ -28,6 +28,8 @@ class Options {
   /// One of `allowed`; the first is the default unless `standard` is given.
   std::string choice(const std::string& name, std::initializer_list<std::string_view> allowed,
                      std::string_view standard = {});
+  /// Any text.
+  std::string text(const std::string& name, std::string_view standard);
   /// Numbers with commas between them ("2,0,1"); empty by default.
   std::vector<double> numbers(const std::string& name);
   /// Either one of `allowed` (the first is the default) or a list of task numbers ("2,0,1").

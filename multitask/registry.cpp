@@ -22,11 +22,17 @@ constexpr MethodInfo kMethods[] = {
     {"uw", Kind::weighting, "losses, state", "Kendall et al. 2017, arXiv 1705.07115", "weights from learned task uncertainties", make_uw},
     {"imtl_l", Kind::weighting, "losses, state", "Liu et al. 2021, ICLR (IMTL)", "learned weights that bring all losses to one scale", make_imtl_l},
     {"stch", Kind::weighting, "losses, state", "Lin et al. 2024, arXiv 2402.19078", "smooth Tchebycheff: the worst loss, softly", make_stch},
+    {"cosmos", Kind::weighting, "losses", "Ruchte and Grabocka 2021, arXiv 2103.13392", "steers to the point of the Pareto front along a preference", make_cosmos},
+    {"pbi", Kind::weighting, "losses", "Zhang and Li 2007 (MOEA/D)", "along a preference, with a penalty on the distance from it", make_pbi},
+    {"famo", Kind::weighting, "losses before and after the step, state", "Liu et al. 2023, arXiv 2306.03792", "more weight for losses that fell less in the last steps", make_famo},
+    {"gradnorm", Kind::weighting, "Gram, losses, state", "Chen et al. 2018, arXiv 1711.02257", "learned weights that balance the gradients' norms and the rates of training", make_gradnorm},
+    {"excess_mtl", Kind::weighting, "elements, T x P state", "He et al. 2024, arXiv 2402.02009", "more weight for tasks far from their optimum", make_excess_mtl},
     // Gradient combination
     {"cosine_gate", Kind::gradient, "Gram", "Du et al. 2018, arXiv 1812.02224", "a main task, and auxiliaries while their gradients do not point against it", make_cosine_gate},
     {"pcgrad", Kind::gradient, "Gram, random order", "Yu et al. 2020, arXiv 2001.06782", "projects conflicting gradients onto each other's normal planes", make_pcgrad},
     {"mgda", Kind::gradient, "Gram", "Sener and Koltun 2018, arXiv 1810.04650", "the shortest convex combination of the gradients, exact", make_mgda},
     {"cagrad", Kind::gradient, "Gram", "Liu et al. 2021, arXiv 2110.14048", "the best worst-case descent in a ball around the mean gradient, exact", make_cagrad},
+    {"cagrad_fast", Kind::gradient, "Gram, random subset", "Liu et al. 2021, arXiv 2110.14048", "cagrad for a few sampled tasks and the mean of the others", make_cagrad_fast},
     {"upgrad", Kind::gradient, "Gram", "Quinton and Rey 2024, arXiv 2406.16232", "mean of the gradients, each projected so that no task gets worse, exact", make_upgrad},
     {"dualproj", Kind::gradient, "Gram", "Lopez-Paz and Ranzato 2017, arXiv 1706.08840 (GEM)", "the mean gradient, projected so that no task gets worse, exact", make_dualproj},
     {"imtl_g", Kind::gradient, "Gram", "Liu et al. 2021, ICLR (IMTL)", "equal projections on all task gradients", make_imtl_g},
@@ -36,6 +42,13 @@ constexpr MethodInfo kMethods[] = {
     {"config", Kind::gradient, "Gram", "Liu, Chu, Thuerey 2024, arXiv 2408.11104", "equal angles to all gradients, length of the summed projections", make_config},
     {"gradvac", Kind::gradient, "Gram, random order, state", "Wang et al. 2021, arXiv 2010.05874", "raises each pair's cosine to its running mean", make_gradvac},
     {"krum", Kind::gradient, "Gram", "Blanchard et al. 2017, NeurIPS", "the gradients with the nearest neighbours, against outliers", make_krum},
+    {"trimmed_mean", Kind::gradient, "elements", "Yin et al. 2018, arXiv 1803.01498", "the mean without the largest and smallest element of each parameter", make_trimmed_mean},
+    {"graddrop", Kind::gradient, "elements, random numbers", "Chen et al. 2020, arXiv 2010.06808", "keeps one sign per parameter, drawn by the gradients' purity", make_graddrop},
+    {"pcd", Kind::gradient, "Gram, state", "2026, arXiv 2606.29521", "nearest to the main task's gradient with a share of progress for all others, exact", make_pcd},
+    {"moco", Kind::gradient, "elements, T x P state", "Fernando et al. 2023, arXiv 2210.12624", "tracked gradients, weights by a gradient step on MGDA's problem", make_moco},
+    {"db_mtl", Kind::gradient, "elements, losses, T x P state", "Lin et al. 2023, arXiv 2308.12029", "averaged gradients of the log-losses, made equally long", make_db_mtl},
+    {"m_config", Kind::gradient, "elements, T x P state", "Liu, Chu, Thuerey 2024, arXiv 2408.11104", "config on moving averages, with a second moment; use plain sgd", make_m_config},
+    {"cr_mogm", Kind::gradient, "the base method's, state", "Zhou et al. 2022, NeurIPS", "the weights of another method (option base), smoothed", make_cr_mogm},
 };
 // clang-format on
 

@@ -1,3 +1,4 @@
+#include <concord/multitask/elements.h>
 #include <concord/multitask/step.h>
 
 #include <fmt/format.h>
@@ -31,10 +32,22 @@ void Step::backward(Tape& tape, std::span<const Var> losses, const When& when,
   tape.backward(seeds_, gradients_.tasks(), &gradients_, sweep);
   seeds_.clear();  // Vars hold on to tensors
   gram_of(gradients_, present_, gram_);
+  if (method_->needs_elements() && method_->rewrite(inputs(), elements_of(gradients_, present_))) {
+    gram_of(gradients_, present_, gram_);
+  }
   method_->weights(inputs(), answer_);
   std::fill(weights_.begin(), weights_.end(), 0.0);
   for (std::size_t r = 0; r < present_.size(); ++r)
     weights_[static_cast<std::size_t>(present_[r])] = answer_.weights[r];
+}
+
+void Step::after(std::span<const Var> losses) {
+  if (losses.size() != weights_.size()) {
+    throw ShapeError(fmt::format("step: {} losses for {} tasks", losses.size(), weights_.size()));
+  }
+  losses_after_.clear();
+  for (const int t : present_) losses_after_.push_back(losses[static_cast<std::size_t>(t)].item());
+  method_->after_step(losses_after_);
 }
 
 optim::Direction Step::direction() const {

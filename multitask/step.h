@@ -43,13 +43,19 @@ class Step {
   void backward(Tape& tape, std::span<const Var> losses, const When& when,
                 const SweepOptions& sweep = {});
 
+  /// For methods with needs_losses_after(), which learn from what the step did: the losses again,
+  /// on the same batch, after the optimiser's step (in training mode; no tape is needed). Throws
+  /// ShapeError for another number of losses.
+  void after(std::span<const Var> losses);
+
   /// For Optimizer::step; valid until the next backward().
   optim::Direction direction() const;
   /// |d|^2 over the shared parameters, from the Gram matrix.
   double squared_norm() const { return gram_.squared_norm(answer_.weights); }
 
+  /// The rows that the answer combines: as the sweep left them, or as the method rewrote them.
   GradientMatrix& gradients() { return gradients_; }
-  const Gram& gram() const { return gram_; }                  ///< of the tasks present
+  const Gram& gram() const { return gram_; }                  ///< of these rows, tasks present
   std::span<const double> losses() const { return losses_; }  ///< likewise
   std::span<const int> present() const { return present_; }
   const Direction& answer() const { return answer_; }
@@ -68,7 +74,7 @@ class Step {
   When when_;
   std::vector<Seed> seeds_;
   std::vector<int> present_;
-  std::vector<double> losses_;
+  std::vector<double> losses_, losses_after_;
   std::vector<double> weights_;  // one per task, 0 for absent ones
 };
 

@@ -22,13 +22,13 @@ using concord::testing::error_text;
 namespace {
 std::atomic<long> mallocs{0};
 }
-void* operator new(std::size_t n) {
+[[gnu::noinline]] void* operator new(std::size_t n) {
   ++mallocs;
   if (void* p = std::malloc(n ? n : 1)) return p;
   throw std::bad_alloc();
 }
-void operator delete(void* p) noexcept { std::free(p); }
-void operator delete(void* p, std::size_t) noexcept { std::free(p); }
+[[gnu::noinline]] void operator delete(void* p) noexcept { std::free(p); }
+[[gnu::noinline]] void operator delete(void* p, std::size_t) noexcept { std::free(p); }
 
 namespace {
 
@@ -105,7 +105,6 @@ TEST_CASE("T rows from one sweep have the bits of T separate sweeps, in training
 TEST_CASE("per-sample losses of LeNet as rows: each is the gradient of its sample's loss") {
   Problem p("lenet", {1, 20, 20}, 5, {4});
   p.forward();
-  const Context ctx{.theta = &p.theta, .tape = &p.tape, .training = true};
   const Var losses = cross_entropy(p.outputs[0], p.labels[0], {.reduction = Reduction::none});
   GradientMatrix rows(p.store, 5, DType::f32, Columns::all);
   p.tape.backward_per_sample(losses, rows);
@@ -160,8 +159,54 @@ TEST_CASE("an absent task has a zero row, the method does not see it, its head s
   CHECK(error_text<ShapeError>([&] { step.backward(p.tape, std::span(losses).first(2), {}); }) == "step: 2 losses for 3 tasks");
 }
 
+TEST_CASE("methods on elements rewrite the rows of the tasks present, and nothing else changes") {
+  Problem p("lenet", {1, 20, 20}, 6, {4, 3, 2});
+  multitask::Step step(p.store, multitask::make_aggregator("trimmed_mean", {{"trim", "0"}}), 3),
+      drop(p.store, multitask::make_aggregator("graddrop", {{"leak", "1,0,1"}}), 3);
+  p.forward();
+  const std::vector<Var> losses{p.losses[0], p.losses[1], Var()};
+  step.backward(p.tape, losses, {});
+  drop.backward(p.tape, losses, {.step = 3, .rng = Rng(2)});
+  CHECK(same_bits(step.gradients().row(0), drop.gradients().row(0)));
+  const auto whole = step.gradients().row(1).values<float>(), left = drop.gradients().row(1).values<float>();
+  std::size_t dropped = 0;
+  for (std::size_t k = 0; k < whole.size(); ++k) {
+    REQUIRE((left[k] == whole[k] || left[k] == 0));
+    dropped += left[k] != whole[k];
+  }
+  CHECK(dropped > whole.size() / 20);
+  double squared = 0;  // of the direction, by the rows as they stand
+  for (std::size_t k = 0; k < whole.size(); ++k) {
+    const double d = static_cast<double>(drop.gradients().row(0).values<float>()[k]) + left[k];
+    squared += d * d;
+  }
+  CHECK(drop.squared_norm() == doctest::Approx(squared).epsilon(1e-6));
+  for (const float v : drop.gradients().row(2).values<float>()) REQUIRE(v == 0);
+}
+
+TEST_CASE("famo in a training loop: losses before, a step, losses after") {
+  Problem p("lenet", {1, 20, 20}, 6, {4, 3});
+  multitask::Step step(p.store, multitask::make_aggregator("famo"), 2, multitask::Heads::weighted);
+  optim::Sgd sgd(p.theta, {.rate = 0.1});
+  const double first = [&] {
+    p.forward();
+    return p.losses[0].item() + p.losses[1].item();
+  }();
+  for (int i = 0; i < 20; ++i) {
+    p.forward();
+    step.backward(p.tape, p.losses, {.step = i});
+    sgd.step(p.theta, step.direction(), step.squared_norm());
+    p.forward();
+    step.after(p.losses);
+  }
+  CHECK(p.losses[0].item() + p.losses[1].item() < 0.9 * first);
+  multitask::State state;
+  step.method().save(state);
+  CHECK(state["famo.xi"][0] != 0);
+}
+
 TEST_CASE("a steady training step takes no memory from the system") {
-  for (const char* method : {"equal", "cosine_gate", "pcgrad", "mgda", "cagrad"}) {
+  for (const char* method : {"equal", "cosine_gate", "pcgrad", "mgda", "cagrad", "graddrop", "trimmed_mean", "moco", "db_mtl", "excess_mtl", "m_config"}) {
     CAPTURE(method);
     Problem p("lenet", {1, 36, 36}, 16, {10, 10});
     multitask::Step step(p.store, multitask::make_aggregator(method), 2);
