@@ -13,7 +13,6 @@ constexpr const char* kProblem = "bowls";
 constexpr const char* kStarts = "-8.5,7.5;-8.5,-5;9,9;-8.5,5;0,0;10,-8";
 constexpr Point kOptimum{0, -8.3552};  // of the mean loss
 constexpr double kFloor = 5e-6;
-constexpr double kSweep[] = {0, 0.2, 0.5, 0.8, 10};
 
 /// log max(|a|, floor) + 6 with da = (-1/2, slope).
 LossAt log_valley(double a, double slope) {
@@ -26,6 +25,12 @@ LossAt log_valley(double a, double slope) {
 LossAt bowl(const Point& x, double centre) {
   const double u = x[0] - centre, v = x[1] + 8;
   return {(u * u + 0.1 * v * v) / 10 - 20, {u / 5, v / 50}};
+}
+
+std::vector<double> sweep_of(const Settings& s) {
+  const std::string& text = s.text("sweep");
+  if (text.empty()) return {};
+  return multitask::Options("cagrad-toy", {{"sweep", text}}).numbers("sweep");
 }
 
 std::string sweep_arm(double c) { return fmt::format("cagrad c={}", c); }
@@ -45,10 +50,8 @@ std::vector<ToyArm> arms_of(const Settings& s) {
     if (name == "cagrad") arm.options = {{"scale", "1+c"}, {"c", fmt::format("{}", s.real("c"))}};
     arms.push_back(std::move(arm));
   }
-  if (s.flag("sweep")) {
-    for (const double c : kSweep) {
-      arms.push_back({sweep_arm(c), "cagrad", {{"scale", "1+c"}, {"c", fmt::format("{}", c)}}});
-    }
+  for (const double c : sweep_of(s)) {
+    arms.push_back({sweep_arm(c), "cagrad", {{"scale", "1+c"}, {"c", fmt::format("{}", c)}}});
   }
   return arms;
 }
@@ -99,7 +102,7 @@ Settings settings() {
                 .kind = "method"},
         "how the two gradients become Adam's direction");
   s.add("c", Real{.standard = 0.5, .low = 0, .high = 1e6}, "CAGrad's radius");
-  s.add("sweep", Flag{.standard = true}, "CAGrad with c = 0, 0.2, 0.5, 0.8 and 10, too");
+  s.add("sweep", Text{.standard = "0,0.2,0.5,0.8,10"}, "values of c for CAGrad alone; empty: none");
   s.add("iterations", Integer{.standard = 100'000, .low = 1, .high = 1'000'000'000}, "updates");
   s.add("rate", Real{.standard = 1e-3, .low = 0, .high = 10}, "Adam's learning rate");
   s.add("starts", Text{.standard = kStarts}, "x1,x2 of the starts, with ; between them");
@@ -228,12 +231,12 @@ std::vector<Section> sections(const Settings& s, const RunFolder& folder,
   std::vector<Section> out;
   out.push_back(std::move(result));
 
-  if (s.flag("sweep")) {
+  if (const std::vector<double> radii = sweep_of(s); !radii.empty()) {
     Section sweep{.title = "The radius c"};
     Table ends({"c", "starts at the optimum", "updates to within 0.1 of it (median of those)",
                 "largest mean loss at the end"});
     std::vector<std::string> arms;
-    for (const double c : kSweep) {
+    for (const double c : radii) {
       arms.push_back(sweep_arm(c));
       std::vector<double> updates;
       double worst = -std::numeric_limits<double>::infinity();

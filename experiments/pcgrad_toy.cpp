@@ -110,7 +110,7 @@ Drawing figure(const ToyResults& results, const std::vector<std::string>& arms,
   add([](const LossPair& l) { return l[0].value; }, -60, 30, {-40, -25, -12, -4, 4, 10, 15, 19});
   add([](const LossPair& l) { return l[1].value; }, -60, 40, {-40, -20, -5, 6, 15, 22, 28, 33});
   add([](const LossPair& l) { return l[0].value + l[1].value; }, -60, 55,
-      {-50, -30, -15, 0, 12, 22, 30, 37, 44});
+      {-12, 2, 13, 22, 30, 37, 44});
   plot.panels.push_back({"Task 1", 0, {}});
   plot.panels.push_back({"Task 2", 1, {}});
   for (const std::string& arm : arms) {

@@ -345,8 +345,8 @@ Drawing draw(const ContourPlot& plot, const fs::path& base) {
     throw ValueError("plot: contours need both ends of both axes and a column or more");
   }
   // All in pixels of the drawing; gnuplot wants shares of it.
-  constexpr double kLeft = 62, kRight = 14, kHeading = 34, kTitle = 26, kBottom = 48,
-                   kLegendLine = 30;
+  constexpr double kLeft = 68, kRight = 14, kHeading = 34, kTitle = 26, kBottom = 56,
+                   kLegendLine = 32;
   constexpr double kBetween = 16, kWidth = 800, kWidest = 420;
   const auto columns = static_cast<std::size_t>(plot.columns);
   const std::size_t rows = (plot.panels.size() + columns - 1) / columns;
@@ -403,8 +403,10 @@ Drawing draw(const ContourPlot& plot, const fs::path& base) {
                      quote(panel.title), 1 - (top - 10) / total);
     // Shared axes have their numbers at the outer panels only.
     const bool outer_x = i + columns >= plot.panels.size(), outer_y = column == 0;
-    s += outer_x ? axis('x', plot.x) + "set format x\n" : "set xlabel ''\nset format x ''\n";
-    s += outer_y ? axis('y', plot.y) + "set format y\n" : "set ylabel ''\nset format y ''\n";
+    s += outer_x ? axis('x', plot.x) + "set xlabel offset 0,0.6\nset format x\n"
+                 : "set xlabel ''\nset format x ''\n";
+    s += outer_y ? axis('y', plot.y) + "set ylabel offset 1.5,0\nset format y\n"
+                 : "set ylabel ''\nset format y ''\n";
     std::string parts =
         fmt::format("  $grid{} using 1:2:3 with image notitle, \\\n", panel.landscape);
     if (!plot.landscapes[panel.landscape].levels.empty()) {

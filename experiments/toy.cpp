@@ -13,6 +13,7 @@ namespace {
 
 constexpr double kBeta1 = 0.9, kBeta2 = 0.999, kEpsilon = 1e-8;
 constexpr int kGrid = 141;             // points per axis of a sampled landscape
+constexpr int kInCell = 4;             // points per axis that each of them averages
 constexpr std::int64_t kBlock = 1024;  // steps between two looks at the wish to stop
 
 std::uint32_t blend(std::uint32_t from, std::uint32_t to, double t) {
@@ -195,14 +196,20 @@ std::string to_string(const Point& p, int digits) {
 
 std::vector<std::vector<double>> sample(const std::function<double(const Point&)>& f, const Axis& x,
                                         const Axis& y, double low, double high) {
-  const auto on = [](const Axis& axis, int k) {
+  const auto on = [](const Axis& axis, double k) {
     return *axis.low + (*axis.high - *axis.low) * k / (kGrid - 1);
   };
   std::vector<std::vector<double>> values(kGrid, std::vector<double>(kGrid));
   for (int r = 0; r < kGrid; ++r) {
     for (int c = 0; c < kGrid; ++c) {
-      values[static_cast<std::size_t>(r)][static_cast<std::size_t>(c)] =
-          std::clamp(f({on(x, c), on(y, r)}), low, high);
+      // The mean over the cell: a valley narrower than the grid keeps its contour in one piece.
+      double sum = 0;
+      for (int i = 0; i < kInCell * kInCell; ++i) {
+        const double across = (i % kInCell + 0.5) / kInCell - 0.5;
+        const double up = (i / kInCell + 0.5) / kInCell - 0.5;
+        sum += std::clamp(f({on(x, c + across), on(y, r + up)}), low, high);
+      }
+      values[static_cast<std::size_t>(r)][static_cast<std::size_t>(c)] = sum / (kInCell * kInCell);
     }
   }
   return values;

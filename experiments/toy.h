@@ -128,7 +128,8 @@ std::vector<Point> points_from(std::string_view name, const std::string& text);
 /// "(-8.5, 7.5)", with as many digits after the point.
 std::string to_string(const Point& p, int digits);
 
-/// The values of f on a grid over the window, as ContourPlot takes them: clamped to [low, high].
+/// f, clamped to [low, high], on a grid over the window as ContourPlot takes it; each value is a
+/// mean around its grid point.
 std::vector<std::vector<double>> sample(const std::function<double(const Point&)>& f, const Axis& x,
                                         const Axis& y, double low, double high);
 

@@ -372,3 +372,49 @@ TEST_CASE("toy settings: points that are none are refused, by exact text") {
               "', expected points as x1,x2 with ; between them");
   }
 }
+
+TEST_CASE("plot: contours need their window, their landscape and colours that fit") {
+  const testing::TemporaryFolder folder;
+  ContourPlot plot{
+      .title = "Bowl",
+      .x = {.label = "x1", .low = -1, .high = 1},
+      .y = {.label = "x2", .low = 0, .high = 3},
+      .landscapes = {{{{1, 0, 1}, {2, 1, 2}}, {0.5, 1.5}}},
+      .panels =
+          {{.title = "left_one",
+            .trajectories = {{.x = {0, 0.5}, .y = {1, 2}, .colours = {0xff0000}, .ends = true}},
+            .arrows = {{0, 1, 0.2, 0.3, 0x00ff00}}}},
+      .legend = {{"way", 0xff0000}}};
+  const Drawing drawing = draw(plot, folder.path() / "bowl");
+  REQUIRE(drawing.problem == "");
+  for (const std::string text : {"Bowl", "left_one", "x1", "x2", "way"})
+    CHECK_MESSAGE(drawing.svg.find(text) != std::string::npos, text);
+
+  const auto error = [&] {
+    return testing::error_text<ValueError>([&] { draw(plot, folder.path() / "unused"); });
+  };
+  plot.panels[0].trajectories[0].colours = {1, 2, 3};
+  CHECK(
+      error() ==
+      "plot: a trajectory has 2 x values, 2 y values and 3 colours, expected as many each, or one "
+      "colour");
+  plot.panels[0].landscape = 1;
+  CHECK(error() == "plot: panel 0 shows landscape 1, there are 1");
+  plot.landscapes[0].values[1].pop_back();
+  CHECK(error() == "plot: row 1 of a landscape has 2 values, expected 3");
+  plot.y.high.reset();
+  CHECK(error() == "plot: contours need both ends of both axes and a column or more");
+}
+
+TEST_CASE("plot: series of few points show them") {
+  const testing::TemporaryFolder folder;
+  LinePlot plot{.title = "Few", .series = {{"few", {1}, {2}}, {"many", {}, {}}}};
+  for (int i = 0; i < 13; ++i) {
+    plot.series[1].x.push_back(i);
+    plot.series[1].y.push_back(i * i);
+  }
+  REQUIRE(draw(plot, folder.path() / "few").problem == "");
+  const std::string script = text_of(folder.path() / "few.gp");
+  CHECK(script.find("$data0 using 1:2 with linespoints") != std::string::npos);
+  CHECK(script.find("$data1 using 1:2 with lines lw") != std::string::npos);
+}
