@@ -139,9 +139,11 @@ Section bench_conv(const Roofs& roofs) {
   struct Layer {
     const char* name;
     index_t in, out, size, kernel, stride;
+    index_t batch = 32, padding = kernel / 2;
   };
-  constexpr index_t kBatch = 32;
   constexpr std::array layers{
+      Layer{"lenet conv1", 1, 10, 36, 5, 1, 256, 0},
+      Layer{"lenet conv2", 10, 20, 16, 5, 1, 256, 0},
       Layer{"conv1", 3, 64, 32, 3, 1},
       Layer{"layer1", 64, 64, 32, 3, 1},
       Layer{"layer2.0.conv1", 64, 128, 32, 3, 2},
@@ -157,10 +159,10 @@ Section bench_conv(const Roofs& roofs) {
   const auto& k = cpu_table<float>();
   Timings rows;
   for (const Layer& l : layers) {
-    const Tensor x = uniform({kBatch, l.in, l.size, l.size}, "x");
+    const Tensor x = uniform({l.batch, l.in, l.size, l.size}, "x");
     const Tensor w = uniform({l.out, l.in, l.kernel, l.kernel}, "w");
     const auto g = kernels::ConvGeometry::make(
-        x, w, {.stride = {l.stride, l.stride}, .padding = {l.kernel / 2, l.kernel / 2}});
+        x, w, {.stride = {l.stride, l.stride}, .padding = {l.padding, l.padding}});
     const Tensor y = Tensor::zeros({g.n, g.k, g.p, g.q}), gy = uniform(y.shape(), "gy");
     const Tensor gx = Tensor::zeros_like(x), gw = Tensor::zeros_like(w);
     const auto cotangent = one_row<const float>(gy.data<float>());

@@ -4,7 +4,7 @@
 #include <concord/multitask/registry.h>
 #include <concord/multitask/step.h>
 #include <concord/nn/network.h>
-#include <concord/optim/sgd.h>
+#include <concord/optim/registry.h>
 
 #include <fmt/format.h>
 
@@ -16,18 +16,18 @@ namespace concord::experiments {
 namespace {
 
 /// A network with tasks of ten classes each on one batch of noise, and all that a step of training
-/// needs: SGD with momentum.
+/// needs.
 class Trainee {
  public:
   Trainee(std::string_view network, const Shape& image, index_t batch, int tasks,
-          std::string_view method)
+          std::string_view method, std::string_view optimizer)
       : network_(nn::make_network(
             network, Scope(store_),
             {.input = image,
              .outputs = std::vector<index_t>(static_cast<std::size_t>(tasks), kClasses)})),
         theta_(store_),
         step_(store_, multitask::make_aggregator(method), tasks),
-        optimizer_(theta_, {.rate = 1e-3, .momentum = 0.9}),
+        optimizer_(optim::make_optimizer(optimizer, theta_, {.rate = 1e-3, .momentum = 0.9})),
         input_(Tensor::empty({batch, image[0], image[1], image[2]})),
         losses_(static_cast<std::size_t>(tasks)) {
     theta_.initialize(Rng(1));
@@ -50,7 +50,7 @@ class Trainee {
   void step() {
     forward();
     step_.backward(tape_, losses_, {.step = steps_++, .rng = Rng(1)});
-    optimizer_.step(theta_, step_.direction(), step_.squared_norm());
+    optimizer_->step(theta_, step_.direction(), step_.squared_norm());
   }
 
   /// FLOP of a step in linear layers and convolutions: the forward pass, and as much again for
@@ -84,7 +84,7 @@ class Trainee {
   std::unique_ptr<nn::Network> network_;
   Theta theta_;
   multitask::Step step_;
-  optim::Sgd optimizer_;
+  std::unique_ptr<optim::Optimizer> optimizer_;
   Tape tape_;
   Tensor input_;
   std::vector<Tensor> labels_;
@@ -92,9 +92,9 @@ class Trainee {
   std::int64_t steps_ = 0;
 };
 
-Trainee lenet(std::string_view method) { return {"lenet", {1, 36, 36}, 256, 2, method}; }
+Trainee lenet(std::string_view method) { return {"lenet", {1, 36, 36}, 256, 2, method, "adam"}; }
 Trainee resnet18(index_t batch, int tasks) {
-  return {"resnet18-32", {3, 32, 32}, batch, tasks, "equal"};
+  return {"resnet18-32", {3, 32, 32}, batch, tasks, "equal", "sgd"};
 }
 
 void add_step(Timings& rows, const std::string& name, Trainee&& net, const Roofs& roofs,

@@ -79,15 +79,16 @@ def twin_gemm(compiled):
 
 def twin_conv(compiled):
     rows = {}
-    for name, cin, cout, size, kernel, stride in [
+    for name, cin, cout, size, kernel, stride, *other in [
+            ("lenet conv1", 1, 10, 36, 5, 1, 256, 0), ("lenet conv2", 10, 20, 16, 5, 1, 256, 0),
             ("conv1", 3, 64, 32, 3, 1), ("layer1", 64, 64, 32, 3, 1), ("layer2.0.conv1", 64, 128, 32, 3, 2),
             ("layer2.0.downsample", 64, 128, 32, 1, 2), ("layer2", 128, 128, 16, 3, 1),
             ("layer3.0.conv1", 128, 256, 16, 3, 2), ("layer3.0.downsample", 128, 256, 16, 1, 2),
             ("layer3", 256, 256, 8, 3, 1), ("layer4.0.conv1", 256, 512, 8, 3, 2),
             ("layer4.0.downsample", 256, 512, 8, 1, 2), ("layer4", 512, 512, 4, 3, 1)]:
-        p = kernel // 2
+        batch, p = other or (32, kernel // 2)
         for layout, memory in LAYOUTS.items():
-            x = torch.rand(32, cin, size, size).contiguous(memory_format=memory)
+            x = torch.rand(batch, cin, size, size).contiguous(memory_format=memory)
             w = torch.rand(cout, cin, kernel, kernel).contiguous(memory_format=memory)
             y = F.conv2d(x, w, None, stride, p)
             gy = torch.rand_like(y)
@@ -158,15 +159,23 @@ class ResNet18(nn.Module):
         return tuple(h(x) for h in self.heads)
 
 
+def sgd(parameters):
+    return torch.optim.SGD(parameters, 1e-3, momentum=0.9, fused=True)
+
+
+def adam(parameters):
+    return torch.optim.Adam(parameters, 1e-3, fused=True)
+
+
 class Trainee:
-    def __init__(self, net, image, batch, tasks, memory, compiled):
+    def __init__(self, net, image, batch, tasks, memory, compiled, optimizer):
         self.net = net.to(memory_format=memory)
         self.run = torch.compile(self.net) if compiled else self.net
         self.x = (torch.rand(batch, *image) * 2 - 1).contiguous(memory_format=memory)
         self.labels = [torch.randint(10, (batch,)) for _ in range(tasks)]
         self.heads = [list(h.parameters()) for h in net.heads]
         self.shared = [p for n, p in net.named_parameters() if not n.startswith("heads")]
-        self.optimizer = torch.optim.SGD(net.parameters(), 1e-3, momentum=0.9, fused=True)
+        self.optimizer = optimizer(net.parameters())
 
     def losses(self):
         return [F.cross_entropy(y, t) for y, t in zip(self.run(self.x), self.labels)]
@@ -203,16 +212,16 @@ class Trainee:
         self.optimizer.step()
 
 
-def trainees(make, image, batch, tasks, compiled):
+def trainees(make, image, batch, tasks, compiled, optimizer=sgd):
     for layout, memory in LAYOUTS.items():
-        yield layout, Trainee(make(tasks), image, batch, tasks, memory, False)
+        yield layout, Trainee(make(tasks), image, batch, tasks, memory, False, optimizer)
         if compiled:
-            yield layout + ", compile", Trainee(make(tasks), image, batch, tasks, memory, True)
+            yield layout + ", compile", Trainee(make(tasks), image, batch, tasks, memory, True, optimizer)
 
 
 def twin_lenet(compiled):
     rows = {"pcgrad": {}, "equal": {}}
-    for setting, t in trainees(LeNet, (1, 36, 36), 256, 2, compiled):
+    for setting, t in trainees(LeNet, (1, 36, 36), 256, 2, compiled, adam):
         rows["pcgrad"][setting] = (t.pcgrad, 1)
         rows["equal"][setting] = (t.equal, 1)
     return rows

@@ -35,8 +35,8 @@ std::unique_ptr<nn::Network> lenet(ParameterStore& store) {
   return nn::make_network("lenet", Scope(store), {.input = {1, 36, 36}, .outputs = {10, 10}});
 }
 
-/// Distinct images, in the loader's order: input [steps, batch, 1, 36, 36], labels [steps, tasks,
-/// batch].
+/// Distinct images, in the order of the loader: input [steps, batch, 1, 36, 36], labels [steps,
+/// tasks, batch].
 void add_batches(TensorFile& file) {
   const auto splits = data::multi_fashion(data::fashion_sources(),
                                           {.train = kSteps * kBatch, .validation = 1, .test = 1});
