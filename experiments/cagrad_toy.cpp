@@ -280,7 +280,7 @@ std::vector<Section> sections(const Settings& s, const RunFolder& folder,
       "program's sign it is three here: starts and sign of the printed figure are not stated "
       "together. CAGrad's dual is solved exactly, where the program minimises over a bounded "
       "scalar "
-      "with 1e-4 added inside its roots. Dark colours are low; the grey band is the Pareto set of "
+      "with 1e-4 added inside its roots. Blue is low; the grey band is the Pareto set of "
       "the "
       "lower half plane, a star is an end."};
   out.push_back(std::move(print));

@@ -152,8 +152,9 @@ std::vector<Section> sections(const Settings& s, const RunFolder& folder,
   result.paragraphs = {
       "Both losses are smallest where t1 = -2 and tanh t2 tends to 1. Adam on the sum falls into "
       "the "
-      "valley of task 1, whose curvature hides the gradient along it, and stays there; with the "
-      "conflicting parts projected away, Adam crosses the valley and reaches the joint optimum.",
+      "valley of task 1, whose steep walls hide the slope of task 2 along it, and stays there; "
+      "with the "
+      "conflicting parts projected away, Adam follows the valley to the joint optimum.",
       "Reference: a separate program in double precision, from the paper's formulas; the paper "
       "prints "
       "no numbers, only figure 1. Walks ride on the singularity of a logarithm, so that digits "
@@ -165,7 +166,7 @@ std::vector<Section> sections(const Settings& s, const RunFolder& folder,
   print.paragraphs = {
       "Formulas, start, learning rate and number of updates are those of appendix D. The figure "
       "shows "
-      "the two tasks and their sum as colours (dark is low, cut off at -60) where the paper has a "
+      "the two tasks and their sum as colours (blue is low, cut off at -60) where the paper has a "
       "surface and contours; trajectories run from black to yellow as there. The arrows point "
       "downhill for each task, with a length that grows with the logarithm of the gradient's; "
       "where a "

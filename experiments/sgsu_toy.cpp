@@ -202,8 +202,8 @@ Landscape single_step_update(Landscape landscape, double alpha, Outer outer) {
 }
 
 double sgsu_fixed_point(double a, double b, double alpha, int p) {
-  const double A = a * std::pow(1 - alpha * a, p), B = b * std::pow(1 - alpha * b, p);
-  return (A - B) / (A + B);
+  const double damped_a = a * std::pow(1 - alpha * a, p), damped_b = b * std::pow(1 - alpha * b, p);
+  return (damped_a - damped_b) / (damped_a + damped_b);
 }
 
 Experiment sgsu_toy() {

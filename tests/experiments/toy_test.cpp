@@ -335,10 +335,11 @@ TEST_CASE("toys run, leave the same bits after an interruption, and report with 
       {sgsu_toy(), {"iterations=200"}}};
   const testing::TemporaryFolder temporary;
   Progress progress(Progress::Style::quiet, stderr, std::chrono::seconds(1));
-  for (const auto& [toy, pairs] : toys) {
+  for (const auto& entry : toys) {
+    const Experiment& toy = entry.first;
     CAPTURE(toy.name);
     Settings s = toy.settings();
-    for (const std::string& pair : pairs) s.assign(pair);
+    for (const std::string& pair : entry.second) s.assign(pair);
     const RunFolder whole = folder_for(temporary.path(), s), cut = folder_for(temporary.path(), s);
     Job job{s, whole, progress}, stopped{s, cut, progress};
     REQUIRE(toy.run(job));
