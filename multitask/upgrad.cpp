@@ -45,9 +45,10 @@ class ConeProjection : public Aggregator {
       project(gram, out);
       return;
     }
-    // The next program starts from the last one's answer: neighbouring projections share much of
-    // it.
+    // Few tasks: the next program starts from the last one's answer, since neighbouring projections
+    // share much of it. Many tasks: a fresh start ends sooner (solvers/cone.h).
     for (std::size_t t = 0; t < rows; ++t) {
+      if (rows > 16) std::fill(y_.begin(), y_.end(), 0.0);
       u_[t] = preferred_[t];
       project(gram, out);
       u_[t] = 0;

@@ -10,7 +10,8 @@
 
 namespace concord::multitask {
 
-/// The factor L L^T = G_SS + shift * 1 1^T for an ordered set S of tasks. With shift 0 the set must
+/// The factor U^T U = G_SS + shift * 1 1^T for an ordered set S of tasks, U upper triangular and
+/// stored by rows, so that every inner loop runs along a row. With shift 0 the set must
 /// be linearly independent; with shift > 0 affine independence is enough (Wolfe, "Finding the
 /// nearest point in a polytope", Mathematical Programming 11, 1976, section 4).
 class ActiveFactor {
@@ -21,6 +22,9 @@ class ActiveFactor {
   /// Adds a task at the end. False, and the set unchanged, when its row depends on the others
   /// within rounding.
   bool append(int task);
+  /// Makes `tasks` the set, in one factorisation. False, and the set empty, when a row depends on
+  /// the others within rounding.
+  bool assign(std::span<const int> tasks);
   /// Takes out the task at a position of the set.
   void remove(int position);
 
@@ -34,14 +38,15 @@ class ActiveFactor {
  private:
   double* row(int k) { return &factor_[static_cast<std::size_t>(k) * capacity_]; }
   const double* row(int k) const { return &factor_[static_cast<std::size_t>(k) * capacity_]; }
-  /// Computes row k of L from the rows above; returns the square of its diagonal entry.
-  double factor_row(int k);
+  double entry(int a, int b) const { return (*gram_)(a, b) + shift_; }
+  /// Whether a squared diagonal entry is more than rounding.
+  bool independent(double pivot, int position) const;
 
   const Gram* gram_ = nullptr;
   double shift_ = 0;
   std::size_t capacity_ = 0;
   std::vector<int> set_;
-  std::vector<double> factor_, update_;
+  std::vector<double> factor_, column_;
 };
 
 }  // namespace concord::multitask
