@@ -8,16 +8,18 @@
 
 namespace concord::multitask {
 
-/// A = V diag(lambda) V^T by cyclic Jacobi rotations (Golub and Van Loan, section 8.5): short,
-/// accurate to rounding for T up to some hundreds, the same bits on every machine, and nothing is
-/// allocated after the first use of a size.
+/// A = V diag(lambda) V^T of a Gram matrix: A = U^T U by Cholesky's method with pivots, then
+/// rotations that make the rows of U orthogonal, so that they become sqrt(lambda_k) v_k^T (Veselic
+/// and Hari, "A note on a one-sided Jacobi algorithm", Numerische Mathematik 56, 1989). Every loop
+/// runs along rows, small eigenvalues keep their digits, the bits do not depend on a BLAS, and
+/// nothing is allocated after the first use of a size.
 class SymmetricEigen {
  public:
   void decompose(const Gram& a);
 
   /// In no particular order.
   std::span<const double> values() const { return values_; }
-  /// The unit eigenvector of values()[k].
+  /// The unit eigenvector of values()[k]; zero where A has no such direction within rounding.
   std::span<const double> vector(int k) const;
   /// Eigenvalues up to this size are rounding: T * eps * the largest.
   double tolerance() const { return tolerance_; }
@@ -40,8 +42,10 @@ class SymmetricEigen {
   }
 
  private:
+  std::size_t factor(const Gram& a);
+
   double tolerance_ = 0;
-  std::vector<double> a_, vectors_, values_, scratch_;
+  std::vector<double> vectors_, values_, scratch_;
 };
 
 }  // namespace concord::multitask

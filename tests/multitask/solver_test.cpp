@@ -4,6 +4,7 @@
 #include <concord/multitask/solvers/active_factor.h>
 #include <concord/multitask/solvers/cone.h>
 #include <concord/multitask/solvers/simplex.h>
+#include <concord/multitask/solvers/symmetric_eigen.h>
 #include <concord/tests/multitask/matrices.h>
 
 #include <doctest/doctest.h>
@@ -84,6 +85,80 @@ TEST_CASE("active factor: appending and removing solves the same systems as star
   CHECK(changed.append(0));
   CHECK_FALSE(changed.append(1));
   CHECK(changed.append(2));
+}
+
+TEST_CASE("active factor: a whole set at once is the same as one by one; dependence is noticed") {
+  for (const int tasks : {1, 3, 4, 5, 11, 30}) {
+    const Matrix m = gaussian(tasks, tasks + 4, Rng(4).fork(static_cast<std::uint64_t>(tasks)));
+    const Gram gram = Gram::of(m.values, m.tasks, m.columns);
+    std::vector<int> set;
+    for (int t = tasks - 1; t >= 0; t -= 1 + t % 2) set.push_back(t);
+    ActiveFactor whole, single;
+    whole.reset(gram, 0);
+    single.reset(gram, 0);
+    REQUIRE(whole.assign(set));
+    for (const int t : set) REQUIRE(single.append(t));
+    std::vector<double> x(set.size(), 1.0), y = x;
+    whole.solve(x);
+    single.solve(y);
+    CHECK(distance(x, y) <= 1e-10 * length(y));
+  }
+  const Gram twins = Gram::of(std::vector<double>{1, 2, 1, 2, 0, 1}, 3, 2);
+  ActiveFactor factor;
+  factor.reset(twins, 0);
+  CHECK_FALSE(factor.assign(std::vector<int>{2, 0, 1}));
+  CHECK(factor.size() == 0);
+  CHECK(factor.assign(std::vector<int>{1, 2}));
+}
+
+TEST_CASE(
+    "symmetric eigen: V diag(lambda) V^T is the matrix, V is orthogonal, all typical matrices") {
+  for (const Named& typical : typical_matrices()) {
+    for (const double scale : {1e-10, 1.0, 1e15}) {
+      CAPTURE(typical.name);
+      CAPTURE(scale);
+      const Matrix m = scaled(typical.matrix, scale);
+      const Gram gram = Gram::of(m.values, m.tasks, m.columns);
+      SymmetricEigen eigen;
+      eigen.decompose(gram);
+      const double largest = longest_row(m) * longest_row(m);
+      for (int i = 0; i < m.tasks; ++i) {
+        for (int j = 0; j < m.tasks; ++j) {
+          double sum = 0, product = 0;
+          for (int k = 0; k < m.tasks; ++k) {
+            const auto v = eigen.vector(k);
+            sum += eigen.values()[static_cast<std::size_t>(k)] * v[static_cast<std::size_t>(i)] *
+                   v[static_cast<std::size_t>(j)];
+          }
+          const auto a = eigen.vector(i), b = eigen.vector(j);
+          for (std::size_t k = 0; k < a.size(); ++k) product += a[k] * b[k];
+          CHECK(std::abs(sum - gram(i, j)) <= 1e-13 * m.tasks * largest);
+          const bool both = eigen.values()[static_cast<std::size_t>(i)] > eigen.tolerance() &&
+                            eigen.values()[static_cast<std::size_t>(j)] > eigen.tolerance();
+          if (both) CHECK(std::abs(product - (i == j)) <= 1e-13);
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("cone solver: block pivoting and the active set agree, up to degenerate ones") {
+  for (int i = 0; i < 60; ++i) {
+    const Rng rng = Rng(23).fork(static_cast<std::uint64_t>(i));
+    const int tasks = 16 + i % 25;
+    const Matrix m =
+        i % 3 ? gaussian(tasks, tasks + 3, rng) : of_rank(tasks, tasks, tasks / 2, rng);
+    const Gram gram = Gram::of(m.values, m.tasks, m.columns);
+    std::vector<double> u(static_cast<std::size_t>(tasks), 0.0), b = u, y = u, warm = u;
+    u[static_cast<std::size_t>(i % tasks)] = 1;
+    gram.times(u, b);
+    const double scale = std::sqrt(gram.squared_norm(u));
+    warm[0] = 1e-3;  // not zero: the active set alone
+    ConeSolver().solve(gram, b, scale, y);
+    ConeSolver().solve(gram, b, scale, warm);
+    CAPTURE(i);
+    CHECK(distance(combine(m, y), combine(m, warm)) <= 1e-9 * longest_row(m));
+  }
 }
 
 TEST_CASE("mgda: certificate of the nearest point, all typical matrices and scales") {
