@@ -8,6 +8,7 @@
 #include <fmt/format.h>
 
 #include <cmath>
+#include <numeric>
 
 namespace concord::experiments {
 
@@ -60,11 +61,13 @@ int aggregate(const AggregateOptions& options) {
   const multitask::AggregateResult result = multitask::aggregate(
       options.method, options_from(options.assignments), jacobian.values<double>(),
       static_cast<int>(tasks), jacobian.dim(1), options.losses, options.seed);
+  // A method on elements (GradDrop) has no weights: NaN here, null in JSON.
+  const bool weighted = !result.weights.empty() && !std::isnan(result.weights[0]);
   if (options.json) {
     fmt::print("{}\n", Json::object({{"method", options.method},
                                      {"tasks", tasks},
                                      {"columns", std::int64_t{jacobian.dim(1)}},
-                                     {"weights", result.weights},
+                                     {"weights", weighted ? Json(result.weights) : Json()},
                                      {"direction", result.direction},
                                      {"gram", matrix(result.gram, tasks)},
                                      {"residual", result.residual},
@@ -74,9 +77,10 @@ int aggregate(const AggregateOptions& options) {
   }
   Table table({"task", "weight", "gradient norm", "g . d"});
   for (std::size_t t = 0; t < tasks; ++t) {
-    double inner = 0;
-    for (std::size_t s = 0; s < tasks; ++s) inner += result.gram[t * tasks + s] * result.weights[s];
-    table.add({fmt::format("{}", t), fmt::format("{:.6g}", result.weights[t]),
+    const double* row = jacobian.data<double>() + t * static_cast<std::size_t>(jacobian.dim(1));
+    const double inner =
+        std::inner_product(result.direction.begin(), result.direction.end(), row, 0.0);
+    table.add({fmt::format("{}", t), weighted ? fmt::format("{:.6g}", result.weights[t]) : "-",
                fmt::format("{:.6g}", std::sqrt(result.gram[t * tasks + t])),
                fmt::format("{:.6g}", inner)});
   }

@@ -81,6 +81,15 @@ Training::Training(Arm arm, const TrainingOptions& options, data::DatasetPtr tra
   optimizer_->clip.norm = options.clip_norm;
 }
 
+void Training::compute_losses(const Context& ctx) {
+  network_->forward(ctx, batch_.input, outputs_);
+  losses_.clear();
+  for (std::size_t t = 0; t < arm_.tasks.size(); ++t) {
+    losses_.push_back(
+        cross_entropy(outputs_[t], batch_.targets[static_cast<std::size_t>(arm_.tasks[t])]));
+  }
+}
+
 index_t Training::step() {
   loader_.next(batch_);
   tape_.reset();
@@ -88,15 +97,16 @@ index_t Training::step() {
                     .tape = &tape_,
                     .training = true,
                     .rng = rng_.fork("step").fork(static_cast<std::uint64_t>(steps_))};
-  network_->forward(ctx, batch_.input, outputs_);
-  losses_.clear();
-  for (std::size_t t = 0; t < arm_.tasks.size(); ++t) {
-    losses_.push_back(
-        cross_entropy(outputs_[t], batch_.targets[static_cast<std::size_t>(arm_.tasks[t])]));
-  }
+  compute_losses(ctx);
   step_.backward(tape_, losses_, {.step = steps_, .epoch = epoch(), .rng = rng_.fork("method")});
   optimizer_->rate(options_.rate * schedule_(steps_));
   optimizer_->step(theta_, step_.direction(), step_.squared_norm());
+  if (step_.method().needs_losses_after()) {
+    Context after = ctx;
+    after.tape = nullptr;
+    compute_losses(after);
+    step_.after(losses_);
+  }
 
   telemetry_.record(step_.inputs(), step_.answer());
   for (std::size_t t = 0; t < loss_sums_.size(); ++t) loss_sums_[t] += step_.losses()[t];

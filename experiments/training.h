@@ -79,6 +79,9 @@ class Training {
   void load(const TensorFile& file);
 
  private:
+  /// Forward pass of the current batch into losses_.
+  void compute_losses(const Context& ctx);
+
   Arm arm_;
   TrainingOptions options_;
   data::Loader loader_;

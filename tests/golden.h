@@ -1,5 +1,5 @@
-// The goldens of tests/goldens/ (generate.py computes them with PyTorch), and the inputs and weights
-// that both sides derive from names instead of storing them.
+// The goldens of tests/goldens/ (generate.py computes them with PyTorch), and the inputs and
+// weights that both sides derive from names instead of storing them.
 #pragma once
 
 #include <concord/autograd/parameters.h>
