@@ -19,6 +19,11 @@ std::vector<PoolGeometry> cases() {
   };
   return {make({2, 3, 7, 9}, {}),
           make({1, 2, 32, 40}, {}),
+          make({3, 1, 5, 47}, {}),
+          make({1, 3, 6, 4}, {}),
+          make({2, 1, 5, 3}, {}),
+          make({1, 2, 12, 10}, {.kernel = {2, 2}, .stride = {2, 2}, .padding = {1, 1}}),
+          make({1, 2, 8, 34}, {.kernel = {2, 2}, .stride = {2, 1}}),
           make({2, 3, 11, 13}, {.kernel = {3, 2}, .stride = {2, 3}, .padding = {1, 1}}),
           make({1, 3, 9, 8}, {.kernel = {3, 3}, .stride = {1, 1}, .padding = {1, 1}}),
           make({1, 3, 9, 8},
@@ -104,6 +109,30 @@ TEST_CASE("pool: the first of equal maxima, NaN propagates, padding is minus inf
   CHECK(pool({-1, -2, -3, -4, -5, -6, -7, -8},
              {.kernel = {2, 2}, .stride = {1, 2}, .padding = {1, 1}},
              at) == std::vector<float>{-1, -2, -4, -1, -2, -4, -5, -6, -8});
+}
+
+// Among few values ties are frequent; the widths take every number of lanes and the plain loops.
+TEST_CASE_TEMPLATE("pool: ties and NaN as the naive twin in every lane", T, float, double) {
+  for (const index_t w : {3, 4, 7, 9, 17, 35, 64}) {
+    CAPTURE(w);
+    const auto g = PoolGeometry::make("pool", Tensor::empty({2, 3, 13, w}), {});
+    const index_t in = g.planes * g.h * g.w, out = g.planes * g.p * g.q;
+    Buffer<T> x(1, in);
+    x.randomize("x");
+    const T special[] = {std::numeric_limits<T>::quiet_NaN(), -std::numeric_limits<T>::infinity(),
+                         T(-0.0), T(0), T(1)};
+    for (index_t i = 0; i < in; ++i) {
+      x.row(0)[i] = special[std::min(static_cast<int>(4 * std::abs(x.row(0)[i]) + 1.5), 4)];
+      if (i % 11 == 5) x.row(0)[i] = special[0];
+    }
+    Buffer<T> y(1, out), expected(1, out);
+    std::vector<std::int32_t> argmax(static_cast<std::size_t>(out)), expected_argmax = argmax;
+    cpu::max_pool2d_forward(g, x.row(0), y.row(0), argmax.data());
+    cpu::max_pool2d_forward_naive(g, x.row(0), expected.row(0), expected_argmax.data());
+    CHECK(argmax == expected_argmax);
+    CHECK(y.equals(expected));
+    CHECK(y.canaries_alive());
+  }
 }
 
 TEST_CASE("pool: averages with and without the padding") {
