@@ -26,7 +26,8 @@ GradientMatrix::GradientMatrix(const ParameterStore& store, int tasks, DType dty
       heads_(Tensor::zeros({store.size() - columns_}, dtype, device)),
       written_(static_cast<std::size_t>(store.slices()) * tasks) {
   const int least = all_ ? 1 : std::max(1, store.head_groups());
-  if (tasks < least) throw ValueError(fmt::format("gradient matrix: {} tasks, needs at least {}", tasks, least));
+  if (tasks < least)
+    throw ValueError(fmt::format("gradient matrix: {} tasks, needs at least {}", tasks, least));
 }
 
 Tensor GradientMatrix::row(int task) const { return rows_[task].rows(0, columns_); }
@@ -41,7 +42,8 @@ Tensor GradientMatrix::slice(SliceId id, int task) const {
   const Slice& s = store_->slice(id);
   const Place p = place(id);
   if (p.head && task != s.group) {
-    throw UsageError(fmt::format("gradient matrix: '{}' belongs to task {}, not to task {}", s.name, s.group, task));
+    throw UsageError(fmt::format("gradient matrix: '{}' belongs to task {}, not to task {}", s.name,
+                                 s.group, task));
   }
   const Tensor whole = p.head ? heads_ : rows_[task];
   return whole.rows(p.offset, p.offset + s.shape.numel()).view(s.shape);

@@ -1,4 +1,5 @@
-// GradientMatrix: row t is the gradient of task t's loss, written there by the backward sweep itself.
+// GradientMatrix: row t is the gradient of task t's loss, written there by the backward sweep
+// itself.
 #pragma once
 
 #include <concord/autograd/parameters.h>
@@ -14,9 +15,9 @@ enum class Columns {
   all      ///< every parameter: per-sample gradients, or one row for an ordinary gradient
 };
 
-/// T rows over the shared parameters (P_shared columns, laid out as in θ) and the heads' part. The row
-/// stride is a multiple of 64 elements but never of 4 KiB, since rows would share cache sets. Padding
-/// is zero, and so is, after a sweep, every slice that no loss reached in it.
+/// T rows over the shared parameters (P_shared columns, laid out as in θ) and the heads' part. The
+/// row stride is a multiple of 64 elements but never of 4 KiB, since rows would share cache sets.
+/// Padding is zero, and so is, after a sweep, every slice that no loss reached in it.
 class GradientMatrix {
  public:
   GradientMatrix(const ParameterStore& store, int tasks, DType dtype = DType::f32,
@@ -29,19 +30,22 @@ class GradientMatrix {
   Device device() const { return rows_.device(); }
 
   /// All T rows.
-  template <class T> kernels::Rows<T> rows() const {
+  template <class T>
+  kernels::Rows<T> rows() const {
     return {rows_.data<T>(), stride_, nullptr, tasks_, false};
   }
-  Tensor row(int task) const;                 ///< [columns], shares memory
-  const Tensor& heads() const { return heads_; }  ///< [P - P_shared], shares memory; empty for Columns::all
-  /// One parameter's gradient for one task, in its own shape; shares memory. For a head's slice, `task`
-  /// must be the head's. Throws UsageError otherwise.
+  Tensor row(int task) const;  ///< [columns], shares memory
+  const Tensor& heads() const {
+    return heads_;
+  }  ///< [P - P_shared], shares memory; empty for Columns::all
+  /// One parameter's gradient for one task, in its own shape; shares memory. For a head's slice,
+  /// `task` must be the head's. Throws UsageError otherwise.
   Tensor slice(SliceId id, int task) const;
 
   /// Where a slice's gradient goes: T strided rows, or a head's single row (then `head` is true).
   struct Place {
     const Tensor* tensor;  ///< holds the memory; lives as long as the matrix
-    index_t offset;  ///< of row 0, in elements
+    index_t offset;        ///< of row 0, in elements
     index_t stride;
     bool head;
   };
@@ -55,7 +59,9 @@ class GradientMatrix {
   void end_sweep();
 
  private:
-  std::size_t index(SliceId id, int row) const { return static_cast<std::size_t>(id) * tasks_ + row; }
+  std::size_t index(SliceId id, int row) const {
+    return static_cast<std::size_t>(id) * tasks_ + row;
+  }
 
   const ParameterStore* store_;
   int tasks_;

@@ -9,7 +9,9 @@ namespace {
 
 constexpr index_t kSliceAlignment = 64;
 
-index_t round_up(index_t n) { return (n + kSliceAlignment - 1) / kSliceAlignment * kSliceAlignment; }
+index_t round_up(index_t n) {
+  return (n + kSliceAlignment - 1) / kSliceAlignment * kSliceAlignment;
+}
 
 }  // namespace
 
@@ -18,18 +20,22 @@ SliceId ParameterStore::add(std::string name, const Shape& shape, Initializer in
     throw UsageError(fmt::format("parameters: '{}' is added after the layout was fixed", name));
   }
   const auto id = static_cast<SliceId>(slices_.size());
-  if (!by_name_.emplace(name, id).second) throw ValueError(fmt::format("parameters: the name '{}' is taken", name));
-  slices_.push_back({.name = std::move(name), .shape = shape, .group = group, .init = std::move(init)});
+  if (!by_name_.emplace(name, id).second)
+    throw ValueError(fmt::format("parameters: the name '{}' is taken", name));
+  slices_.push_back(
+      {.name = std::move(name), .shape = shape, .group = group, .init = std::move(init)});
   head_groups_ = std::max(head_groups_, group + 1);
   return id;
 }
 
 BufferId ParameterStore::add_buffer(std::string name, const Shape& shape, double initial) {
   if (fixed_) {
-    throw UsageError(fmt::format("parameters: buffer '{}' is added after the layout was fixed", name));
+    throw UsageError(
+        fmt::format("parameters: buffer '{}' is added after the layout was fixed", name));
   }
   const auto id = static_cast<BufferId>(buffers_.size());
-  if (!buffer_by_name_.emplace(name, id).second) throw ValueError(fmt::format("parameters: the name '{}' is taken", name));
+  if (!buffer_by_name_.emplace(name, id).second)
+    throw ValueError(fmt::format("parameters: the name '{}' is taken", name));
   buffers_.push_back({.name = std::move(name), .shape = shape, .initial = initial});
   return id;
 }
@@ -115,8 +121,10 @@ void Theta::copy_from(const Theta& other) const {
 
 std::map<std::string, Tensor> Theta::state() const {
   std::map<std::string, Tensor> out;
-  for (SliceId id = 0; id < store_->slices(); ++id) out.emplace(store_->slice(id).name, (*this)[id]);
-  for (BufferId id = 0; id < store_->buffers(); ++id) out.emplace(store_->buffer(id).name, buffer(id));
+  for (SliceId id = 0; id < store_->slices(); ++id)
+    out.emplace(store_->slice(id).name, (*this)[id]);
+  for (BufferId id = 0; id < store_->buffers(); ++id)
+    out.emplace(store_->buffer(id).name, buffer(id));
   return out;
 }
 

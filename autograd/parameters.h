@@ -1,6 +1,7 @@
 // ParameterStore: the model is one vector θ. The store is the table that says which slice of it is
 // which parameter; a Theta is one such vector with the buffers (running statistics) beside it.
-// Modules hold slice ids, never values: the same network runs on θ, θ', a target network, an average.
+// Modules hold slice ids, never values: the same network runs on θ, θ', a target network, an
+// average.
 #pragma once
 
 #include <concord/tensor/random.h>
@@ -17,25 +18,27 @@ namespace concord {
 using SliceId = int;
 using BufferId = int;
 
-/// The group of parameters that all tasks share; groups 0, 1, ... belong to one task each (its head).
+/// The group of parameters that all tasks share; groups 0, 1, ... belong to one task each (its
+/// head).
 inline constexpr int kShared = -1;
 
 /// Fills a fresh parameter; the stream is the parameter's own ("init/<name>").
 using Initializer = std::function<void(const Tensor& values, const Rng& rng)>;
 
 struct Slice {
-  std::string name;         ///< as PyTorch would name it: "layer1.0.conv1.weight"
+  std::string name;  ///< as PyTorch would name it: "layer1.0.conv1.weight"
   Shape shape;
   int group = kShared;
   Initializer init;
-  index_t offset = -1;      ///< first element in θ; a multiple of 64. Known once the layout is fixed
-  double rate_factor = 1;   ///< multiplies the learning rate
-  double decay_factor = 1;  ///< multiplies the weight decay (0 for biases and norm layers, if wanted)
-  bool frozen = false;      ///< neither moved nor decayed, and no gradient is computed for it
+  index_t offset = -1;  ///< first element in θ; a multiple of 64. Known once the layout is fixed
+  double rate_factor = 1;  ///< multiplies the learning rate
+  double decay_factor =
+      1;                ///< multiplies the weight decay (0 for biases and norm layers, if wanted)
+  bool frozen = false;  ///< neither moved nor decayed, and no gradient is computed for it
 };
 
 struct BufferSlice {
-  std::string name;         ///< "bn1.running_mean"
+  std::string name;  ///< "bn1.running_mean"
   Shape shape;
   double initial = 0;
   index_t offset = -1;
@@ -67,14 +70,17 @@ class ParameterStore {
   BufferId find_buffer(std::string_view name) const;
   /// Slice ids in the order of their offsets.
   const std::vector<SliceId>& layout() const { return fix_layout(), order_; }
-  /// Calls f(Slice&) for each slice whose name starts with `prefix`; throws ValueError when none does.
+  /// Calls f(Slice&) for each slice whose name starts with `prefix`; throws ValueError when none
+  /// does.
   void for_each(std::string_view prefix, const std::function<void(Slice&)>& f);
 
-  index_t size() const { return fix_layout(), size_; }                ///< P: elements of θ, padding included
-  index_t shared_size() const { return fix_layout(), shared_size_; }  ///< of these, shared (they come first)
+  index_t size() const { return fix_layout(), size_; }  ///< P: elements of θ, padding included
+  index_t shared_size() const {
+    return fix_layout(), shared_size_;
+  }  ///< of these, shared (they come first)
   index_t buffer_size() const { return fix_layout(), buffer_size_; }
-  index_t parameters() const;                                         ///< elements without padding
-  int head_groups() const { return head_groups_; }                    ///< highest task group + 1
+  index_t parameters() const;                       ///< elements without padding
+  int head_groups() const { return head_groups_; }  ///< highest task group + 1
 
  private:
   std::vector<Slice> slices_;
@@ -94,7 +100,8 @@ class Theta {
   /// All zero; fixes the store's layout.
   explicit Theta(const ParameterStore& store, DType dtype = DType::f32, Device device = kCpu);
 
-  /// Every parameter by its initialiser, from rng.fork("init/<name>"); buffers to their initial value.
+  /// Every parameter by its initialiser, from rng.fork("init/<name>"); buffers to their initial
+  /// value.
   void initialize(const Rng& rng) const;
 
   const ParameterStore& store() const { return *store_; }
@@ -116,8 +123,8 @@ class Theta {
   Tensor values_, buffers_;
 };
 
-/// Where a module registers its parameters: a store, a dotted path and a group. `scope / "conv1"` is
-/// the place of a child, `scope.task(1)` puts what follows into the head of task 1.
+/// Where a module registers its parameters: a store, a dotted path and a group. `scope / "conv1"`
+/// is the place of a child, `scope.task(1)` puts what follows into the head of task 1.
 class Scope {
  public:
   explicit Scope(ParameterStore& store, std::string path = "", int group = kShared)

@@ -8,7 +8,9 @@ namespace concord {
 
 void Profile::end(const char* op, const std::string* module, Phase phase) {
   const auto now = Clock::now();
-  const auto us = [](Clock::duration d) { return std::chrono::duration<double, std::micro>(d).count(); };
+  const auto us = [](Clock::duration d) {
+    return std::chrono::duration<double, std::micro>(d).count();
+  };
   const std::string* path = module ? &*modules_.insert(*module).first : nullptr;
   events_.push_back({op, path, phase, us(last_ - origin_), us(now - last_)});
   last_ = Clock::now();  // what the profile itself costs counts for nobody
@@ -25,7 +27,8 @@ std::vector<Profile::Row> Profile::table() const {
   }
   std::vector<Row> rows;
   for (auto& [key, row] : sums) rows.push_back(std::move(row));
-  std::sort(rows.begin(), rows.end(), [](const Row& a, const Row& b) { return a.total_us > b.total_us; });
+  std::sort(rows.begin(), rows.end(),
+            [](const Row& a, const Row& b) { return a.total_us > b.total_us; });
   return rows;
 }
 

@@ -8,8 +8,8 @@
 
 namespace concord {
 
-/// Give it to Tape::profile. A forward op is timed from the end of the previous op (or mark()) to its
-/// recording; a vector-Jacobian product exactly.
+/// Give it to Tape::profile. A forward op is timed from the end of the previous op (or mark()) to
+/// its recording; a vector-Jacobian product exactly.
 class Profile {
  public:
   enum class Phase { forward, backward };

@@ -12,7 +12,8 @@ namespace concord {
 namespace {
 
 /// to = scale * from, or to += scale * from.
-template <class T> void write_row(T* to, const T* from, index_t n, double scale, bool add) {
+template <class T>
+void write_row(T* to, const T* from, index_t n, double scale, bool add) {
   const T s = static_cast<T>(scale);
   if (add) {
     for (index_t i = 0; i < n; ++i) to[i] += s * from[i];
@@ -23,7 +24,8 @@ template <class T> void write_row(T* to, const T* from, index_t n, double scale,
   }
 }
 
-void write_row(DType dtype, std::byte* to, const std::byte* from, index_t n, double scale, bool add) {
+void write_row(DType dtype, std::byte* to, const std::byte* from, index_t n, double scale,
+               bool add) {
   if (dtype == DType::f32) {
     write_row(reinterpret_cast<float*>(to), reinterpret_cast<const float*>(from), n, scale, add);
   } else {
@@ -33,8 +35,8 @@ void write_row(DType dtype, std::byte* to, const std::byte* from, index_t n, dou
 
 }  // namespace
 
-void Sweep::run(std::span<const Seed> seeds, const Var* diagonal, int rows, int first, int last, GradientMatrix* g,
-                const SweepOptions& options) {
+void Sweep::run(std::span<const Seed> seeds, const Var* diagonal, int rows, int first, int last,
+                GradientMatrix* g, const SweepOptions& options) {
   g_ = g;
   rows_ = rows;
   first_ = first;
@@ -49,7 +51,8 @@ void Sweep::run(std::span<const Seed> seeds, const Var* diagonal, int rows, int 
   }
   for (const Seed& seed : seeds) {
     if (seed.row < first || seed.row >= last) continue;
-    const Tensor cotangent = seed.cotangent.defined() ? seed.cotangent : Tensor::full({}, 1, seed.var.dtype());
+    const Tensor cotangent =
+        seed.cotangent.defined() ? seed.cotangent : Tensor::full({}, 1, seed.var.dtype());
     allocate(seed.var.id());
     add_row(seed.var.id(), seed.row, cotangent.raw(), seed.scale);
   }
@@ -64,9 +67,12 @@ void Sweep::prepare(std::span<const Seed> seeds, const Var* diagonal, const Swee
   state_.assign(nodes.size(), State{});
   masks_.assign(nodes.size() * words_, 0);
   written_.assign(nodes.size() * words_, 0);
-  for (std::size_t i = 0; i < options.wanted.size(); ++i) state_[options.wanted[i].id()].wanted = static_cast<int>(i);
+  for (std::size_t i = 0; i < options.wanted.size(); ++i)
+    state_[options.wanted[i].id()].wanted = static_cast<int>(i);
 
-  const auto reach = [&](int id, int row) { masks_[id * words_ + row / 64] |= std::uint64_t{1} << (row % 64); };
+  const auto reach = [&](int id, int row) {
+    masks_[id * words_ + row / 64] |= std::uint64_t{1} << (row % 64);
+  };
   if (diagonal) {
     for (int r = first_; r < last_; ++r) reach(diagonal->id(), r);
   }
@@ -94,7 +100,8 @@ int Sweep::list_of(const std::uint64_t* mask) {
   list.mask.assign(mask, mask + words_);
   list.rows.clear();
   for (int w = 0; w < words_; ++w) {
-    for (std::uint64_t bits = mask[w]; bits; bits &= bits - 1) list.rows.push_back(64 * w + std::countr_zero(bits));
+    for (std::uint64_t bits = mask[w]; bits; bits &= bits - 1)
+      list.rows.push_back(64 * w + std::countr_zero(bits));
   }
   return static_cast<int>(lists_used_++);
 }
@@ -111,7 +118,8 @@ const std::int32_t* Sweep::map(int from, int to) {
   m.position.clear();
   const auto& target = lists_[to].rows;
   for (const std::int32_t r : lists_[from].rows) {
-    m.position.push_back(static_cast<std::int32_t>(std::lower_bound(target.begin(), target.end(), r) - target.begin()));
+    m.position.push_back(static_cast<std::int32_t>(
+        std::lower_bound(target.begin(), target.end(), r) - target.begin()));
   }
   return m.position.data();
 }
@@ -122,8 +130,10 @@ bool Sweep::written(int id, int row) const {
 }
 
 void Sweep::set_written(int id, int row) {
-  if (parameter(id)) g_->set_written(tape_.nodes_[id].parameter, row);
-  else written_[id * words_ + row / 64] |= std::uint64_t{1} << (row % 64);
+  if (parameter(id))
+    g_->set_written(tape_.nodes_[id].parameter, row);
+  else
+    written_[id * words_ + row / 64] |= std::uint64_t{1} << (row % 64);
 }
 
 void Sweep::allocate(int id) {
@@ -131,10 +141,12 @@ void Sweep::allocate(int id) {
   if (parameter(id)) {
     const Slice& slice = g_->store().slice(tape_.nodes_[id].parameter);
     const auto& rows = lists_[s.list].rows;
-    if (g_->place(tape_.nodes_[id].parameter).head && (rows.size() != 1 || rows[0] != slice.group)) {
+    if (g_->place(tape_.nodes_[id].parameter).head &&
+        (rows.size() != 1 || rows[0] != slice.group)) {
       const int other = rows[0] != slice.group ? rows[0] : rows[1];
-      throw UsageError(fmt::format("backward: the loss of task {} reaches '{}', which belongs to the head of task {}",
-                                   other, slice.name, slice.group));
+      throw UsageError(fmt::format(
+          "backward: the loss of task {} reaches '{}', which belongs to the head of task {}", other,
+          slice.name, slice.group));
     }
     return;
   }
@@ -151,7 +163,8 @@ std::byte* Sweep::row(int id, int row) {
   const std::size_t size = size_of(n.dtype);
   if (parameter(id)) {
     const GradientMatrix::Place p = g_->place(n.parameter);
-    return p.tensor->raw() + static_cast<std::size_t>(p.offset + (p.head ? 0 : row) * p.stride) * size;
+    return p.tensor->raw() +
+           static_cast<std::size_t>(p.offset + (p.head ? 0 : row) * p.stride) * size;
   }
   const auto& rows = lists_[state_[id].list].rows;
   const auto position = std::lower_bound(rows.begin(), rows.end(), row) - rows.begin();
@@ -171,7 +184,8 @@ void Sweep::densify(int id) {
   s.form = Form::none;
   allocate(id);
   const Tape::Node& n = tape_.nodes_[id];
-  const std::size_t sample = static_cast<std::size_t>(n.shape.span(1, n.shape.rank())) * size_of(n.dtype);
+  const std::size_t sample =
+      static_cast<std::size_t>(n.shape.span(1, n.shape.rank())) * size_of(n.dtype);
   s.cotangent.zero();
   for (const std::int32_t r : lists_[s.list].rows) {
     std::memcpy(row(id, r) + r * sample, packed.raw() + r * sample, sample);
@@ -201,7 +215,8 @@ Sink::Place Sweep::place(int node, int k) {
       t.form = Form::diagonal;
       return {&t.cotangent, 0, 0, nullptr, 1, accumulate};
     }
-    pending_.push_back({target, list, Form::diagonal, Tensor::empty(tn.shape, tn.dtype, tn.device)});
+    pending_.push_back(
+        {target, list, Form::diagonal, Tensor::empty(tn.shape, tn.dtype, tn.device)});
     return {&pending_.back().values, 0, 0, nullptr, 1, false};
   }
 
@@ -210,7 +225,8 @@ Sink::Place Sweep::place(int node, int k) {
   int already = 0;
   for (const std::int32_t r : rows) already += written(target, r);
   if (already != 0 && already != count) {  // some rows would be written, others added to
-    pending_.push_back({target, list, Form::dense, Tensor::empty({count, numel}, tn.dtype, tn.device)});
+    pending_.push_back(
+        {target, list, Form::dense, Tensor::empty({count, numel}, tn.dtype, tn.device)});
     return {&pending_.back().values, 0, numel, nullptr, count, false};
   }
   for (const std::int32_t r : rows) set_written(target, r);
@@ -229,14 +245,16 @@ void Sweep::settle() {
     const std::size_t size = size_of(n.dtype);
     if (p.form == Form::dense) {
       const std::size_t bytes = static_cast<std::size_t>(n.shape.numel()) * size;
-      for (std::size_t i = 0; i < rows.size(); ++i) add_row(p.target, rows[i], p.values.raw() + i * bytes, 1);
+      for (std::size_t i = 0; i < rows.size(); ++i)
+        add_row(p.target, rows[i], p.values.raw() + i * bytes, 1);
       continue;
     }
     const index_t sample = n.shape.span(1, n.shape.rank());
     for (const std::int32_t r : rows) {
       const std::size_t at = static_cast<std::size_t>(r * sample) * size;
       std::byte* to = row(p.target, r);
-      if (!written(p.target, r)) std::memset(to, 0, static_cast<std::size_t>(n.shape.numel()) * size);
+      if (!written(p.target, r))
+        std::memset(to, 0, static_cast<std::size_t>(n.shape.numel()) * size);
       write_row(n.dtype, to + at, p.values.raw() + at, sample, 1, written(p.target, r));
       set_written(p.target, r);
     }
@@ -258,14 +276,16 @@ void Sweep::visit(int id, const SweepOptions& options) {
     // Rows that no vector-Jacobian product wrote (its input does not influence the loss) are zero.
     allocate(id);
     for (const std::int32_t r : lists_[s.list].rows) {
-      if (!written(id, r)) std::memset(row(id, r), 0, static_cast<std::size_t>(n.shape.numel()) * size_of(n.dtype));
+      if (!written(id, r))
+        std::memset(row(id, r), 0, static_cast<std::size_t>(n.shape.numel()) * size_of(n.dtype));
     }
   }
   if (s.wanted >= 0) collect(id, options);
   if (n.call && !(s.wanted >= 0 && options.stop_at_wanted)) {
     if (n.op.samples == 0) densify(id);
     const bool diagonal = s.form == Form::diagonal;
-    const Cotangent gy(s.cotangent, n.shape.numel(), static_cast<int>(lists_[s.list].rows.size()), n.shape, diagonal, first_);
+    const Cotangent gy(s.cotangent, n.shape.numel(), static_cast<int>(lists_[s.list].rows.size()),
+                       n.shape, diagonal, first_);
     Sink sink(*this, id);
     if (tape_.profile_) tape_.profile_->mark();
     n.call(n.closure, gy, sink);
@@ -273,7 +293,8 @@ void Sweep::visit(int id, const SweepOptions& options) {
     if (tape_.profile_) tape_.profile_->end(n.op.name, n.module, Profile::Phase::backward);
     if (tape_.watch_) {
       const auto inputs = tape_.inputs(n);
-      for (std::size_t k = 0; k < inputs.size(); ++k) check_finite(id, static_cast<int>(k), inputs[k]);
+      for (std::size_t k = 0; k < inputs.size(); ++k)
+        check_finite(id, static_cast<int>(k), inputs[k]);
     }
   }
   s.cotangent = Tensor();
@@ -291,7 +312,8 @@ void Sweep::collect(int id, const SweepOptions& options) {
     }
     return;
   }
-  for (const std::int32_t r : lists_[s.list].rows) std::memcpy(out.raw() + r * bytes, row(id, r), bytes);
+  for (const std::int32_t r : lists_[s.list].rows)
+    std::memcpy(out.raw() + r * bytes, row(id, r), bytes);
 }
 
 void Sweep::check_finite(int id, int k, int input) {
@@ -300,12 +322,13 @@ void Sweep::check_finite(int id, int k, int input) {
   const Tape::Node& t = tape_.nodes_[input];
   index_t bad = 0, total = 0;
   const auto count = [&](const std::byte* p, index_t size) {
-    kernels::on(Tensor::empty({0}, t.dtype, t.device), [&]<class T>(const kernels::Kernels<T>& kernels) {
-      index_t found = 0;
-      kernels.count_nonfinite(size, reinterpret_cast<const T*>(p), &found);
-      bad += found;
-      total += size;
-    });
+    kernels::on(Tensor::empty({0}, t.dtype, t.device),
+                [&]<class T>(const kernels::Kernels<T>& kernels) {
+                  index_t found = 0;
+                  kernels.count_nonfinite(size, reinterpret_cast<const T*>(p), &found);
+                  bad += found;
+                  total += size;
+                });
   };
   if (parameter(input) || state_[input].form == Form::dense) {
     for (const std::int32_t r : lists_[state_[id].list].rows) {
@@ -315,9 +338,11 @@ void Sweep::check_finite(int id, int k, int input) {
     count(state_[input].cotangent.raw(), t.shape.numel());
   }
   if (bad == 0) return;
-  NumericError error(fmt::format("{}: the gradient of input {} has {} of {} values that are not finite", n.op.name, k, bad, total),
-                     {{"output", fmt::format("{}{}", name(n.dtype), to_string(n.shape))},
-                      {"input", fmt::format("{}{}", name(t.dtype), to_string(t.shape))}});
+  NumericError error(
+      fmt::format("{}: the gradient of input {} has {} of {} values that are not finite", n.op.name,
+                  k, bad, total),
+      {{"output", fmt::format("{}{}", name(n.dtype), to_string(n.shape))},
+       {"input", fmt::format("{}{}", name(t.dtype), to_string(t.shape))}});
   if (n.module) error.in_module(*n.module, {});
   throw error;
 }

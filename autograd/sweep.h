@@ -1,11 +1,12 @@
 // Sweep: the backward pass over a tape, for all rows at once. Internal to autograd.
 //
-// Pass 1 walks down from the seeds and gives every node the set of rows (tasks) that reach it: heads
-// get their own task, the trunk all. Pass 2 walks down again; a node's cotangent rows are complete
-// when it is visited, its vector-Jacobian product hands them on, and they are freed at once.
+// Pass 1 walks down from the seeds and gives every node the set of rows (tasks) that reach it:
+// heads get their own task, the trunk all. Pass 2 walks down again; a node's cotangent rows are
+// complete when it is visited, its vector-Jacobian product hands them on, and they are freed at
+// once.
 //
-// A parameter's rows lie in the GradientMatrix. Rows are never summed into zeros: the first writer of
-// a row writes, later ones add, so that T rows have the bits of T separate sweeps.
+// A parameter's rows lie in the GradientMatrix. Rows are never summed into zeros: the first writer
+// of a row writes, later ones add, so that T rows have the bits of T separate sweeps.
 #pragma once
 
 #include <concord/autograd/tape.h>
@@ -20,9 +21,10 @@ class Sweep {
  public:
   explicit Sweep(Tape& tape) : tape_(tape) {}
 
-  /// Seeds with a row in [first, last); `diagonal`: per-sample losses, whose rows are their samples.
-  void run(std::span<const Seed> seeds, const Var* diagonal, int rows, int first, int last, GradientMatrix* g,
-           const SweepOptions& options);
+  /// Seeds with a row in [first, last); `diagonal`: per-sample losses, whose rows are their
+  /// samples.
+  void run(std::span<const Seed> seeds, const Var* diagonal, int rows, int first, int last,
+           GradientMatrix* g, const SweepOptions& options);
 
   Sink::Place place(int node, int k);
 
@@ -42,8 +44,8 @@ class Sweep {
   struct State {
     Tensor cotangent;  // dense: [rows of the list, numel]; diagonal: the node's shape
     Form form = Form::none;
-    int list = -1;     // -1: no row reaches this node
-    int wanted = -1;   // index into SweepOptions::wanted
+    int list = -1;    // -1: no row reaches this node
+    int wanted = -1;  // index into SweepOptions::wanted
   };
   /// Gradients that could not be written in place: added to the target after the op's vjp.
   struct Pending {

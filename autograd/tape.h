@@ -1,9 +1,9 @@
-// Tape: records operations in the order they happen, so that walking it backwards is the topological
-// order. One sweep carries the gradients of T losses at once.
+// Tape: records operations in the order they happen, so that walking it backwards is the
+// topological order. One sweep carries the gradients of T losses at once.
 //
-// Why the order matters (micrograd's issues 64, 91, 96): for b = a + a; c = b + b, a node's rule may
-// run only after all its users have added to its cotangent. Users always stand later on the tape, so
-// descending ids suffice: no sorting, no recursion, no reference cycles.
+// Why the order matters (micrograd's issues 64, 91, 96): for b = a + a; c = b + b, a node's rule
+// may run only after all its users have added to its cotangent. Users always stand later on the
+// tape, so descending ids suffice: no sorting, no recursion, no reference cycles.
 //
 // There is no double backward: where a paper needs a Hessian-vector product, concord takes a finite
 // difference of gradients and says so.
@@ -70,17 +70,20 @@ class Tape {
   /// tape come from one Theta. Frozen parameters are constants.
   Var parameter(const Theta& theta, SliceId id);
 
-  /// Losses as a list, one scalar per task: row t of `g` becomes the gradient of losses[t]. (Surgery
-  /// on an already summed loss cannot be written by mistake.) May be called again, with other losses.
+  /// Losses as a list, one scalar per task: row t of `g` becomes the gradient of losses[t].
+  /// (Surgery on an already summed loss cannot be written by mistake.) May be called again, with
+  /// other losses.
   void backward(std::span<const Var> losses, GradientMatrix& g, const SweepOptions& options = {});
-  void backward(std::initializer_list<Var> losses, GradientMatrix& g, const SweepOptions& options = {}) {
+  void backward(std::initializer_list<Var> losses, GradientMatrix& g,
+                const SweepOptions& options = {}) {
     backward(std::span<const Var>(losses.begin(), losses.size()), g, options);
   }
   /// Per-sample losses [n]: row i of `g` becomes the gradient of losses[i].
   void backward_per_sample(const Var& losses, GradientMatrix& g, const SweepOptions& options = {});
-  /// The general form: any seeds, several in one row if wished (a weighted sum in one row), gradients
-  /// into `g` (may be null) and / or to the wanted Vars.
-  void backward(std::span<const Seed> seeds, int rows, GradientMatrix* g, const SweepOptions& options = {});
+  /// The general form: any seeds, several in one row if wished (a weighted sum in one row),
+  /// gradients into `g` (may be null) and / or to the wanted Vars.
+  void backward(std::span<const Seed> seeds, int rows, GradientMatrix* g,
+                const SweepOptions& options = {});
 
   /// Forgets all nodes and frees what they saved; memory is kept for the next recording.
   void reset();
@@ -92,8 +95,8 @@ class Tape {
     Shape shape;
     DType dtype = DType::f32;
     Device device;
-    SliceId parameter = -1;               ///< for a parameter's node
-    int first_input = 0, inputs = 0;      ///< into the tape's list of input ids
+    SliceId parameter = -1;           ///< for a parameter's node
+    int first_input = 0, inputs = 0;  ///< into the tape's list of input ids
     // The vector-Jacobian product: a closure in the tape's arena.
     void* closure = nullptr;
     void (*call)(void*, const Cotangent&, Sink&) = nullptr;
@@ -101,12 +104,14 @@ class Tape {
   };
   std::span<const Node> nodes() const { return nodes_; }
   /// Ids of a node's inputs; -1 for constants.
-  std::span<const int> inputs(const Node& n) const { return {inputs_.data() + n.first_input, static_cast<std::size_t>(n.inputs)}; }
+  std::span<const int> inputs(const Node& n) const {
+    return {inputs_.data() + n.first_input, static_cast<std::size_t>(n.inputs)};
+  }
   /// The graph in Graphviz' DOT language: a box per op with its shape, clustered by module.
   std::string dot() const;
 
-  /// Names the op and module where a NaN or infinity first appears, forward and backward, by throwing
-  /// NumericError. Off by default: each value is read once more.
+  /// Names the op and module where a NaN or infinity first appears, forward and backward, by
+  /// throwing NumericError. Off by default: each value is read once more.
   void watch_nonfinite(bool on) { watch_ = on; }
   /// Times every op into `profile` (null: off).
   void profile(Profile* profile);
@@ -114,14 +119,16 @@ class Tape {
   // --- For ops (record, below) and modules (ModuleScope, below) ---
   /// Throws UsageError when v's tape was reset since, or when v is not of this tape.
   void check(const Var& v, const char* op) const;
-  template <class Vjp> Var push(const Op& op, std::span<const Var> inputs, Tensor y, Vjp&& vjp);
+  template <class Vjp>
+  Var push(const Op& op, std::span<const Var> inputs, Tensor y, Vjp&& vjp);
   const std::string* enter_module(const std::string* path) { return std::exchange(module_, path); }
 
  private:
   friend class Sweep;
   void* arena(std::size_t bytes, std::size_t alignment);
   int append(const Op& op, std::span<const Var> inputs, const Tensor& y);
-  void sweep(std::span<const Seed> seeds, const Var* per_sample, int rows, GradientMatrix* g, const SweepOptions& options);
+  void sweep(std::span<const Seed> seeds, const Var* per_sample, int rows, GradientMatrix* g,
+             const SweepOptions& options);
 
   std::vector<Node> nodes_;
   std::vector<int> inputs_;
@@ -134,14 +141,15 @@ class Tape {
 
   std::vector<Tensor> arena_blocks_;  // kept across resets
   std::size_t arena_block_ = 0, arena_used_ = 0;
-  std::unique_ptr<Sweep> sweep_;      // its scratch is reused from step to step
-  std::vector<Seed> seeds_;           // likewise
+  std::unique_ptr<Sweep> sweep_;  // its scratch is reused from step to step
+  std::vector<Seed> seeds_;       // likewise
 };
 
 /// While it lives, what is recorded on `tape` (may be null) belongs to the module at `path`.
 class ModuleScope {
  public:
-  ModuleScope(Tape* tape, const std::string& path) : tape_(tape), outer_(tape ? tape->enter_module(&path) : nullptr) {}
+  ModuleScope(Tape* tape, const std::string& path)
+      : tape_(tape), outer_(tape ? tape->enter_module(&path) : nullptr) {}
   ~ModuleScope() {
     if (tape_) tape_->enter_module(outer_);
   }
@@ -158,25 +166,31 @@ class ModuleScope {
 ///
 ///   Var square(const Var& x) {
 ///     Tensor y = ...;
-///     return record({.name = "square", .samples = 1}, {x}, y, [xv = x.value()](const Cotangent& gy, Sink& sink) {
+///     return record({.name = "square", .samples = 1}, {x}, y, [xv = x.value()](const Cotangent&
+///     gy, Sink& sink) {
 ///       kernels::on(xv, [&]<class T>(const kernels::Kernels<T>& k) {
-///         if (auto gx = sink.slot<T>(0)) k.unary_backward(..., xv.data<T>(), ..., gy.rows<T>(), gx);
+///         if (auto gx = sink.slot<T>(0)) k.unary_backward(..., xv.data<T>(), ..., gy.rows<T>(),
+///         gx);
 ///       });
 ///     });
 ///   }
 ///
 /// Closures capture Tensors, never Vars.
-template <class Vjp> Var record(const Op& op, std::span<const Var> inputs, Tensor y, Vjp&& vjp) {
+template <class Vjp>
+Var record(const Op& op, std::span<const Var> inputs, Tensor y, Vjp&& vjp) {
   for (const Var& v : inputs) {
     if (v.tape()) return v.tape()->push(op, inputs, std::move(y), std::forward<Vjp>(vjp));
   }
   return Var(std::move(y));
 }
-template <class Vjp> Var record(const Op& op, std::initializer_list<Var> inputs, Tensor y, Vjp&& vjp) {
-  return record(op, std::span<const Var>(inputs.begin(), inputs.size()), std::move(y), std::forward<Vjp>(vjp));
+template <class Vjp>
+Var record(const Op& op, std::initializer_list<Var> inputs, Tensor y, Vjp&& vjp) {
+  return record(op, std::span<const Var>(inputs.begin(), inputs.size()), std::move(y),
+                std::forward<Vjp>(vjp));
 }
 
-template <class Vjp> Var Tape::push(const Op& op, std::span<const Var> inputs, Tensor y, Vjp&& vjp) {
+template <class Vjp>
+Var Tape::push(const Op& op, std::span<const Var> inputs, Tensor y, Vjp&& vjp) {
   using Closure = std::decay_t<Vjp>;
   const int id = append(op, inputs, y);
   Node& n = nodes_[id];

@@ -9,8 +9,9 @@ namespace concord {
 
 class Tape;
 
-/// A tensor, and its node on a tape if it has one. A Var without a tape is a constant: "no gradient"
-/// is the absence of a tape, not a flag. Using a Var after its tape was reset throws UsageError.
+/// A tensor, and its node on a tape if it has one. A Var without a tape is a constant: "no
+/// gradient" is the absence of a tape, not a flag. Using a Var after its tape was reset throws
+/// UsageError.
 class Var {
  public:
   Var() = default;

@@ -39,8 +39,8 @@ struct Experiment {
   /// on the terminal, too. Plots go into the folder `plots`.
   Report (*report)(std::span<const RunFolder> runs, const std::filesystem::path& plots);
 
-  /// The finished parts' checkpoints, measured again on a part of the data: train, validation or test.
-  /// Throws ValueError for another part.
+  /// The finished parts' checkpoints, measured again on a part of the data: train, validation or
+  /// test. Throws ValueError for another part.
   Table (*evaluate)(const RunFolder& run, const std::string& part);
 };
 

@@ -3,7 +3,8 @@
 namespace concord::nn {
 
 Var Module::operator()(const Context& ctx, const Var& x, Loc at) const {
-  return run(ctx, [&] { return forward(ctx, x); }, at);
+  return run(
+      ctx, [&] { return forward(ctx, x); }, at);
 }
 
 }  // namespace concord::nn

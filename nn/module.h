@@ -1,5 +1,5 @@
-// Module: a named piece of a network. It holds slice ids and children, never values: which θ it runs
-// on stands in the Context.
+// Module: a named piece of a network. It holds slice ids and children, never values: which θ it
+// runs on stands in the Context.
 #pragma once
 
 #include <concord/autograd/context.h>
@@ -29,7 +29,8 @@ class Module {
   virtual Var forward(const Context& ctx, const Var& x) const = 0;
 
   /// The same service for functions with other signatures: run(ctx, [&] { ... }, at).
-  template <class F> auto run(const Context& ctx, F&& f, Loc at) const {
+  template <class F>
+  auto run(const Context& ctx, F&& f, Loc at) const {
     const ModuleScope inside(ctx.tape, path_);
     try {
       return f();

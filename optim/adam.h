@@ -26,9 +26,12 @@ class Adam final : public Optimizer {
   std::map<std::string, Tensor> state() const override { return {{"m", m_}, {"v", v_}}; }
 
  private:
-  void update(const Theta&, index_t, index_t, kernels::StepScalars, kernels::WeightedRows<float>) override;
-  void update(const Theta&, index_t, index_t, kernels::StepScalars, kernels::WeightedRows<double>) override;
-  template <class T> void apply(const Theta&, index_t, index_t, kernels::StepScalars, kernels::WeightedRows<T>);
+  void update(const Theta&, index_t, index_t, kernels::StepScalars,
+              kernels::WeightedRows<float>) override;
+  void update(const Theta&, index_t, index_t, kernels::StepScalars,
+              kernels::WeightedRows<double>) override;
+  template <class T>
+  void apply(const Theta&, index_t, index_t, kernels::StepScalars, kernels::WeightedRows<T>);
 
   AdamOptions options_;
   Tensor m_, v_;

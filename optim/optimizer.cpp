@@ -10,7 +10,8 @@ namespace concord::optim {
 namespace {
 
 /// |d|^2 over the shared columns, formed block by block: the way to go without a Gram matrix.
-template <class T> double shared_norm_squared(const Direction& d) {
+template <class T>
+double shared_norm_squared(const Direction& d) {
   const GradientMatrix& g = d.gradients;
   constexpr index_t kBlock = 1 << 16;
   const Tensor block = Tensor::empty({std::min(kBlock, g.columns())}, dtype_of<T>, g.device());
@@ -35,30 +36,35 @@ struct Run {
 };
 
 /// Calls f(Run) for the parts that are not frozen, in order.
-template <class F> void for_each_run(const ParameterStore& store, F&& f) {
+template <class F>
+void for_each_run(const ParameterStore& store, F&& f) {
   const auto& layout = store.layout();
   for (std::size_t i = 0; i < layout.size();) {
     const Slice& first = store.slice(layout[i]);
     std::size_t end = i + 1;
     for (; end < layout.size(); ++end) {
       const Slice& s = store.slice(layout[end]);
-      if (s.group != first.group || s.frozen != first.frozen || s.rate_factor != first.rate_factor ||
-          s.decay_factor != first.decay_factor) {
+      if (s.group != first.group || s.frozen != first.frozen ||
+          s.rate_factor != first.rate_factor || s.decay_factor != first.decay_factor) {
         break;
       }
     }
     const index_t stop = end < layout.size() ? store.slice(layout[end]).offset : store.size();
-    if (!first.frozen) f(Run{first.offset, stop - first.offset, first.group, first.rate_factor, first.decay_factor});
+    if (!first.frozen)
+      f(Run{first.offset, stop - first.offset, first.group, first.rate_factor, first.decay_factor});
     i = end;
   }
 }
 
 }  // namespace
 
-template <class T> void Optimizer::step_as(const Theta& theta, const Direction& d, double norm_squared) {
+template <class T>
+void Optimizer::step_as(const Theta& theta, const Direction& d, double norm_squared) {
   const GradientMatrix& g = d.gradients;
   const bool split = g.heads().numel() > 0;  // heads stand apart from the rows
-  const auto head_weight = [&](int task) { return d.head_weights.empty() ? 1.0 : d.head_weights[static_cast<std::size_t>(task)]; };
+  const auto head_weight = [&](int task) {
+    return d.head_weights.empty() ? 1.0 : d.head_weights[static_cast<std::size_t>(task)];
+  };
 
   kernels::StepScalars scalars;
   scalars.clip_value = clip.value;
@@ -68,13 +74,15 @@ template <class T> void Optimizer::step_as(const Theta& theta, const Direction& 
       for_each_run(store_, [&](const Run& run) {
         if (run.group == kShared) return;
         double part = 0;
-        kernels::table<T>(g.device()).norm_squared(run.size, g.heads().data<T>() + (run.offset - g.columns()), &part);
+        kernels::table<T>(g.device())
+            .norm_squared(run.size, g.heads().data<T>() + (run.offset - g.columns()), &part);
         squared += head_weight(run.group) * head_weight(run.group) * part;
       });
     }
     const double norm = std::sqrt(squared);
     if (!std::isfinite(norm)) {
-      throw NumericError(fmt::format("optimizer: the direction's norm is {}, clipping needs a finite one", norm));
+      throw NumericError(
+          fmt::format("optimizer: the direction's norm is {}, clipping needs a finite one", norm));
     }
     scalars.clip = std::min(1.0, clip.norm / (norm + 1e-6));  // as torch.nn.utils.clip_grad_norm_
   }
@@ -85,11 +93,13 @@ template <class T> void Optimizer::step_as(const Theta& theta, const Direction& 
     scalars.decay = decay_ * run.decay_factor;
     if (!split || run.group == kShared) {
       update(theta, run.offset, run.size, scalars,
-             kernels::WeightedRows<T>{rows.base + run.offset, rows.stride, rows.count, d.weights.data()});
+             kernels::WeightedRows<T>{rows.base + run.offset, rows.stride, rows.count,
+                                      d.weights.data()});
     } else {
       const double weight = head_weight(run.group);
       update(theta, run.offset, run.size, scalars,
-             kernels::WeightedRows<T>{g.heads().data<T>() + (run.offset - g.columns()), 0, 1, &weight});
+             kernels::WeightedRows<T>{g.heads().data<T>() + (run.offset - g.columns()), 0, 1,
+                                      &weight});
     }
   });
   ++steps_;
@@ -100,14 +110,18 @@ void Optimizer::step(const Theta& theta, const Direction& d, double shared_norm_
     throw UsageError("optimizer: θ, gradients and optimiser belong to different parameter stores");
   }
   if (static_cast<int>(d.weights.size()) != d.gradients.tasks()) {
-    throw ShapeError(fmt::format("optimizer: {} weights for {} gradient rows", d.weights.size(), d.gradients.tasks()));
+    throw ShapeError(fmt::format("optimizer: {} weights for {} gradient rows", d.weights.size(),
+                                 d.gradients.tasks()));
   }
   if (!d.head_weights.empty() && static_cast<int>(d.head_weights.size()) != d.gradients.tasks()) {
-    throw ShapeError(fmt::format("optimizer: {} head weights for {} tasks", d.head_weights.size(), d.gradients.tasks()));
+    throw ShapeError(fmt::format("optimizer: {} head weights for {} tasks", d.head_weights.size(),
+                                 d.gradients.tasks()));
   }
   check_same_kind("optimizer", "parameters", theta.values(), "gradients", d.gradients.heads());
-  if (theta.dtype() == DType::f32) step_as<float>(theta, d, shared_norm_squared);
-  else step_as<double>(theta, d, shared_norm_squared);
+  if (theta.dtype() == DType::f32)
+    step_as<float>(theta, d, shared_norm_squared);
+  else
+    step_as<double>(theta, d, shared_norm_squared);
 }
 
 }  // namespace concord::optim

@@ -37,8 +37,8 @@ class Optimizer {
   Optimizer(const Optimizer&) = delete;
   Optimizer& operator=(const Optimizer&) = delete;
 
-  /// One step. `shared_norm_squared`, when not negative, is |d|^2 over the shared part (wᵀGw from the
-  /// Gram matrix): clipping by norm then needs no pass over the rows.
+  /// One step. `shared_norm_squared`, when not negative, is |d|^2 over the shared part (wᵀGw from
+  /// the Gram matrix): clipping by norm then needs no pass over the rows.
   void step(const Theta& theta, const Direction& d, double shared_norm_squared = -1);
 
   double rate() const { return rate_; }
@@ -51,19 +51,21 @@ class Optimizer {
   void steps(std::int64_t n) { steps_ = n; }     ///< when continuing from a checkpoint
 
  protected:
-  Optimizer(const ParameterStore& store, double rate, double decay) : rate_(rate), store_(store), decay_(decay) {}
+  Optimizer(const ParameterStore& store, double rate, double decay)
+      : rate_(rate), store_(store), decay_(decay) {}
 
   /// The update of θ[offset, offset + size), whose slices have equal factors; `scalars` has rate,
   /// decay, clipping and `first` filled in, the rest is the optimiser's.
-  virtual void update(const Theta& theta, index_t offset, index_t size, kernels::StepScalars scalars,
-                      kernels::WeightedRows<float> d) = 0;
-  virtual void update(const Theta& theta, index_t offset, index_t size, kernels::StepScalars scalars,
-                      kernels::WeightedRows<double> d) = 0;
+  virtual void update(const Theta& theta, index_t offset, index_t size,
+                      kernels::StepScalars scalars, kernels::WeightedRows<float> d) = 0;
+  virtual void update(const Theta& theta, index_t offset, index_t size,
+                      kernels::StepScalars scalars, kernels::WeightedRows<double> d) = 0;
 
   double rate_;
 
  private:
-  template <class T> void step_as(const Theta& theta, const Direction& d, double norm_squared);
+  template <class T>
+  void step_as(const Theta& theta, const Direction& d, double norm_squared);
 
   const ParameterStore& store_;
   double decay_;

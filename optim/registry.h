@@ -15,9 +15,10 @@ struct OptimizerOptions {
   double decay = 0;
 };
 
-/// adam, adamw, rmsprop, sgd (Nesterov off), everything else at PyTorch's defaults. Throws ValueError
-/// with the nearest names.
-std::unique_ptr<Optimizer> make_optimizer(std::string_view name, const Theta& theta, const OptimizerOptions& options);
+/// adam, adamw, rmsprop, sgd (Nesterov off), everything else at PyTorch's defaults. Throws
+/// ValueError with the nearest names.
+std::unique_ptr<Optimizer> make_optimizer(std::string_view name, const Theta& theta,
+                                          const OptimizerOptions& options);
 std::span<const std::string_view> optimizer_names();
 
 }  // namespace concord::optim

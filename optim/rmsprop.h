@@ -22,9 +22,12 @@ class Rmsprop final : public Optimizer {
   std::map<std::string, Tensor> state() const override;
 
  private:
-  void update(const Theta&, index_t, index_t, kernels::StepScalars, kernels::WeightedRows<float>) override;
-  void update(const Theta&, index_t, index_t, kernels::StepScalars, kernels::WeightedRows<double>) override;
-  template <class T> void apply(const Theta&, index_t, index_t, kernels::StepScalars, kernels::WeightedRows<T>);
+  void update(const Theta&, index_t, index_t, kernels::StepScalars,
+              kernels::WeightedRows<float>) override;
+  void update(const Theta&, index_t, index_t, kernels::StepScalars,
+              kernels::WeightedRows<double>) override;
+  template <class T>
+  void apply(const Theta&, index_t, index_t, kernels::StepScalars, kernels::WeightedRows<T>);
 
   RmspropOptions options_;
   Tensor v_, momentum_, mean_;  // the latter two may be undefined

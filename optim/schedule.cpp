@@ -32,7 +32,8 @@ Schedule step_decay(std::int64_t every, double factor) {
 Schedule multi_step(std::vector<std::int64_t> milestones, double factor) {
   std::sort(milestones.begin(), milestones.end());
   return [milestones = std::move(milestones), factor](std::int64_t step) {
-    const auto passed = std::upper_bound(milestones.begin(), milestones.end(), step) - milestones.begin();
+    const auto passed =
+        std::upper_bound(milestones.begin(), milestones.end(), step) - milestones.begin();
     return std::pow(factor, static_cast<double>(passed));
   };
 }
@@ -40,7 +41,8 @@ Schedule multi_step(std::vector<std::int64_t> milestones, double factor) {
 Schedule cosine(std::int64_t total, double floor) {
   require(total >= 1, "schedule: cosine needs a length of at least 1");
   return [=](std::int64_t step) {
-    return half_cosine(1, floor, static_cast<double>(std::min(step, total)) / static_cast<double>(total));
+    return half_cosine(1, floor,
+                       static_cast<double>(std::min(step, total)) / static_cast<double>(total));
   };
 }
 
@@ -55,7 +57,8 @@ Schedule warm_up(std::int64_t steps, double start, Schedule then) {
 Schedule one_cycle(std::int64_t total, const OneCycle& o) {
   require(total >= 2, "schedule: one_cycle needs at least 2 steps");
   const double first = 1 / o.start_divisor, last = first / o.final_divisor;
-  const double peak = o.rising * static_cast<double>(total) - 1, end = static_cast<double>(total) - 1;
+  const double peak = o.rising * static_cast<double>(total) - 1,
+               end = static_cast<double>(total) - 1;
   const auto blend = [linear = o.linear](double a, double b, double share) {
     return linear ? a + (b - a) * share : half_cosine(a, b, share);
   };
@@ -66,7 +69,8 @@ Schedule one_cycle(std::int64_t total, const OneCycle& o) {
 }
 
 std::span<const std::string_view> schedule_names() {
-  static constexpr std::array<std::string_view, 5> kNames{"constant", "step", "cosine", "warm_up_cosine", "one_cycle"};
+  static constexpr std::array<std::string_view, 5> kNames{"constant", "step", "cosine",
+                                                          "warm_up_cosine", "one_cycle"};
   return kNames;
 }
 

@@ -1,5 +1,6 @@
-// Schedules: the learning rate as a multiple of its base value, as a pure function of the step. Nothing
-// is counted, so a resumed run needs no state. Names and shapes are torch.optim.lr_scheduler's.
+// Schedules: the learning rate as a multiple of its base value, as a pure function of the step.
+// Nothing is counted, so a resumed run needs no state. Names and shapes are
+// torch.optim.lr_scheduler's.
 #pragma once
 
 #include <cstdint>
@@ -27,13 +28,13 @@ Schedule cosine(std::int64_t total, double floor = 0);
 Schedule warm_up(std::int64_t steps, double start, Schedule then);
 
 struct OneCycle {
-  double rising = 0.3;              ///< share of the steps before the peak
-  double start_divisor = 25;        ///< the first factor is 1 / start_divisor
-  double final_divisor = 1e4;       ///< the last is 1 / (start_divisor * final_divisor)
-  bool linear = false;              ///< straight lines instead of half cosines
+  double rising = 0.3;         ///< share of the steps before the peak
+  double start_divisor = 25;   ///< the first factor is 1 / start_divisor
+  double final_divisor = 1e4;  ///< the last is 1 / (start_divisor * final_divisor)
+  bool linear = false;         ///< straight lines instead of half cosines
 };
-/// Smith and Topin, 1708.07120: up to 1, then far down, over `total` steps. Throws ValueError unless
-/// total >= 2.
+/// Smith and Topin, 1708.07120: up to 1, then far down, over `total` steps. Throws ValueError
+/// unless total >= 2.
 Schedule one_cycle(std::int64_t total, const OneCycle& o = {});
 
 /// By name for a run of `total` steps: constant; step (x 0.5 after each third); cosine (to 0);

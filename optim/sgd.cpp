@@ -3,8 +3,10 @@
 
 namespace concord::optim {
 
-Sgd::Sgd(const Theta& theta, const SgdOptions& o) : Optimizer(theta.store(), o.rate, o.decay), options_(o) {
-  if (o.rate < 0 || o.momentum < 0 || o.decay < 0) throw ValueError("sgd: rate, momentum and decay must not be negative");
+Sgd::Sgd(const Theta& theta, const SgdOptions& o)
+    : Optimizer(theta.store(), o.rate, o.decay), options_(o) {
+  if (o.rate < 0 || o.momentum < 0 || o.decay < 0)
+    throw ValueError("sgd: rate, momentum and decay must not be negative");
   if (o.nesterov && (o.momentum <= 0 || o.dampening != 0)) {
     throw ValueError("sgd: Nesterov's form needs a momentum above 0 and no dampening");
   }
@@ -17,18 +19,22 @@ std::map<std::string, Tensor> Sgd::state() const {
 }
 
 template <class T>
-void Sgd::apply(const Theta& theta, index_t offset, index_t size, kernels::StepScalars s, kernels::WeightedRows<T> d) {
+void Sgd::apply(const Theta& theta, index_t offset, index_t size, kernels::StepScalars s,
+                kernels::WeightedRows<T> d) {
   s.momentum = options_.momentum;
   s.dampening = options_.dampening;
   s.nesterov = options_.nesterov;
   kernels::table<T>(theta.values().device())
-      .sgd_step(size, s, d, theta.values().data<T>() + offset, momentum_.defined() ? momentum_.data<T>() + offset : nullptr);
+      .sgd_step(size, s, d, theta.values().data<T>() + offset,
+                momentum_.defined() ? momentum_.data<T>() + offset : nullptr);
 }
 
-void Sgd::update(const Theta& theta, index_t offset, index_t size, kernels::StepScalars s, kernels::WeightedRows<float> d) {
+void Sgd::update(const Theta& theta, index_t offset, index_t size, kernels::StepScalars s,
+                 kernels::WeightedRows<float> d) {
   apply(theta, offset, size, s, d);
 }
-void Sgd::update(const Theta& theta, index_t offset, index_t size, kernels::StepScalars s, kernels::WeightedRows<double> d) {
+void Sgd::update(const Theta& theta, index_t offset, index_t size, kernels::StepScalars s,
+                 kernels::WeightedRows<double> d) {
   apply(theta, offset, size, s, d);
 }
 

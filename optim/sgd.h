@@ -21,9 +21,12 @@ class Sgd final : public Optimizer {
   std::map<std::string, Tensor> state() const override;
 
  private:
-  void update(const Theta&, index_t, index_t, kernels::StepScalars, kernels::WeightedRows<float>) override;
-  void update(const Theta&, index_t, index_t, kernels::StepScalars, kernels::WeightedRows<double>) override;
-  template <class T> void apply(const Theta&, index_t, index_t, kernels::StepScalars, kernels::WeightedRows<T>);
+  void update(const Theta&, index_t, index_t, kernels::StepScalars,
+              kernels::WeightedRows<float>) override;
+  void update(const Theta&, index_t, index_t, kernels::StepScalars,
+              kernels::WeightedRows<double>) override;
+  template <class T>
+  void apply(const Theta&, index_t, index_t, kernels::StepScalars, kernels::WeightedRows<T>);
 
   SgdOptions options_;
   Tensor momentum_;  // undefined without momentum

@@ -23,11 +23,13 @@ void Error::compose() {
   std::size_t width = module_.empty() ? 0 : 6;
   for (const auto& [label, value] : fields_) width = std::max(width, label.size());
   text_ = headline_;
-  for (const auto& [label, value] : fields_) text_ += fmt::format("\n  {:<{}}  {}", label, width, value);
+  for (const auto& [label, value] : fields_)
+    text_ += fmt::format("\n  {:<{}}  {}", label, width, value);
   const std::string at =
       called_at_.line ? fmt::format("called at {}:{}", called_at_.file, called_at_.line) : "";
   if (!module_.empty()) {
-    text_ += fmt::format("\n  {:<{}}  {}{}{}", "module", width, module_, at.empty() ? "" : "   ", at);
+    text_ +=
+        fmt::format("\n  {:<{}}  {}{}{}", "module", width, module_, at.empty() ? "" : "   ", at);
   } else if (!at.empty()) {
     text_ += "\n  " + at;
   }
@@ -61,7 +63,8 @@ std::vector<std::string> nearest(std::string_view wanted, const std::vector<std:
   for (const auto& n : names) {
     const std::size_t d = edit_distance(wanted, n);
     const bool part = !wanted.empty() && n.find(wanted) != std::string::npos;
-    if (part || d <= std::max<std::size_t>(2, wanted.size() / 2)) scored.emplace_back(part ? d / 2 : d, n);
+    if (part || d <= std::max<std::size_t>(2, wanted.size() / 2))
+      scored.emplace_back(part ? d / 2 : d, n);
   }
   std::stable_sort(scored.begin(), scored.end(),
                    [](const auto& a, const auto& b) { return a.first < b.first; });

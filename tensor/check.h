@@ -5,8 +5,8 @@
 //     weight  f32[32,16,3,3]  cpu   layout [out, in, kh, kw]
 //     module  net.layer1.0.conv1   called at experiments/cifar.cpp:41
 //
-// The first line is written where the check is; the module line is added while the exception unwinds
-// through nn::Module (nn/module.h).
+// The first line is written where the check is; the module line is added while the exception
+// unwinds through nn::Module (nn/module.h).
 #pragma once
 
 #include <exception>
@@ -53,15 +53,38 @@ class Error : public std::exception {
 };
 
 // What went wrong, as a type. `using Error::Error` keeps the one constructor.
-struct ShapeError : Error { using Error::Error; };    ///< shapes, ranks or sizes do not fit
-struct DTypeError : Error { using Error::Error; };    ///< an element type is not the one needed
-struct DeviceError : Error { using Error::Error; };   ///< tensors on different devices, no such device
-struct ValueError : Error { using Error::Error; };    ///< an argument or setting out of its range
-struct UsageError : Error { using Error::Error; };    ///< the right call at the wrong time
-struct FileError : Error { using Error::Error; };     ///< a file is missing, damaged or not what it claims
-struct NumericError : Error { using Error::Error; };  ///< NaN or infinity where none may be
 
-/// The up to `most` names nearest to `wanted` by edit distance, best first, for "did you mean" texts.
+/// Shapes, ranks or sizes do not fit.
+struct ShapeError : Error {
+  using Error::Error;
+};
+/// An element type is not the one needed.
+struct DTypeError : Error {
+  using Error::Error;
+};
+/// Tensors on different devices, or no such device.
+struct DeviceError : Error {
+  using Error::Error;
+};
+/// An argument or setting out of its range.
+struct ValueError : Error {
+  using Error::Error;
+};
+/// The right call at the wrong time.
+struct UsageError : Error {
+  using Error::Error;
+};
+/// A file is missing, damaged or not what it claims.
+struct FileError : Error {
+  using Error::Error;
+};
+/// NaN or infinity where none may be.
+struct NumericError : Error {
+  using Error::Error;
+};
+
+/// The up to `most` names nearest to `wanted` by edit distance, best first, for "did you mean"
+/// texts.
 std::vector<std::string> nearest(std::string_view wanted, const std::vector<std::string>& names,
                                  std::size_t most = 3);
 

@@ -7,7 +7,8 @@
 
 namespace concord {
 
-std::array<std::uint32_t, 4> philox4x32_10(std::array<std::uint32_t, 4> c, std::array<std::uint32_t, 2> k) {
+std::array<std::uint32_t, 4> philox4x32_10(std::array<std::uint32_t, 4> c,
+                                           std::array<std::uint32_t, 2> k) {
   for (int round = 0; round < 10; ++round) {
     const std::uint64_t p0 = std::uint64_t{0xD2511F53u} * c[0];
     const std::uint64_t p1 = std::uint64_t{0xCD9E8D57u} * c[2];
@@ -21,10 +22,12 @@ std::array<std::uint32_t, 4> philox4x32_10(std::array<std::uint32_t, 4> c, std::
 
 namespace {
 
-std::array<std::uint32_t, 4> block(std::uint64_t seed, std::uint64_t stream, std::uint64_t counter) {
-  return philox4x32_10({static_cast<std::uint32_t>(counter), static_cast<std::uint32_t>(counter >> 32),
-                        static_cast<std::uint32_t>(stream), static_cast<std::uint32_t>(stream >> 32)},
-                       {static_cast<std::uint32_t>(seed), static_cast<std::uint32_t>(seed >> 32)});
+std::array<std::uint32_t, 4> block(std::uint64_t seed, std::uint64_t stream,
+                                   std::uint64_t counter) {
+  return philox4x32_10(
+      {static_cast<std::uint32_t>(counter), static_cast<std::uint32_t>(counter >> 32),
+       static_cast<std::uint32_t>(stream), static_cast<std::uint32_t>(stream >> 32)},
+      {static_cast<std::uint32_t>(seed), static_cast<std::uint32_t>(seed >> 32)});
 }
 
 /// SplitMix64's finaliser: spreads nearby names and indices over all 64 bits.
@@ -43,7 +46,9 @@ Rng Rng::fork(std::string_view name) const {
   return Rng(seed_, mix(mix(stream_) ^ h));
 }
 
-Rng Rng::fork(std::uint64_t index) const { return Rng(seed_, mix(mix(stream_ ^ 0x5851F42D4C957F2Du) + index)); }
+Rng Rng::fork(std::uint64_t index) const {
+  return Rng(seed_, mix(mix(stream_ ^ 0x5851F42D4C957F2Du) + index));
+}
 
 std::uint32_t Rng::bits(std::uint64_t i) const { return block(seed_, stream_, i / 4)[i % 4]; }
 
@@ -68,18 +73,21 @@ double Rng::normal(std::uint64_t i) const {
 
 index_t Rng::below(std::uint64_t i, index_t n) const {
   if (n <= 0) throw ValueError("random: below needs n >= 1");
-  return static_cast<index_t>((static_cast<unsigned __int128>(bits(i)) * static_cast<std::uint64_t>(n)) >> 32);
+  return static_cast<index_t>(
+      (static_cast<unsigned __int128>(bits(i)) * static_cast<std::uint64_t>(n)) >> 32);
 }
 
 void Rng::permutation(std::span<index_t> out) const {
   for (std::size_t i = 0; i < out.size(); ++i) out[i] = static_cast<index_t>(i);
-  for (std::size_t i = out.size(); i > 1; --i) std::swap(out[i - 1], out[below(i, static_cast<index_t>(i))]);
+  for (std::size_t i = out.size(); i > 1; --i)
+    std::swap(out[i - 1], out[below(i, static_cast<index_t>(i))]);
 }
 
 namespace {
 
 /// Element i is element i % k of values(i / k), an array of k: each Philox block is computed once.
-template <class T, class F> void fill_blocks(const Tensor& t, F values) {
+template <class T, class F>
+void fill_blocks(const Tensor& t, F values) {
   T* p = t.data<T>();
   const auto n = static_cast<std::uint64_t>(t.numel());
   const std::uint64_t k = values(0).size();
@@ -89,9 +97,12 @@ template <class T, class F> void fill_blocks(const Tensor& t, F values) {
   }
 }
 
-template <class F> void fill(const Tensor& t, F values) {
-  if (t.dtype() == DType::f32) fill_blocks<float>(t, values);
-  else fill_blocks<double>(t, values);
+template <class F>
+void fill(const Tensor& t, F values) {
+  if (t.dtype() == DType::f32)
+    fill_blocks<float>(t, values);
+  else
+    fill_blocks<double>(t, values);
 }
 
 }  // namespace
@@ -108,7 +119,8 @@ void Rng::fill_uniform(const Tensor& t, double low, double high) const {
 void Rng::fill_normal(const Tensor& t, double mean, double deviation) const {
   fill(t, [&](std::uint64_t b) {
     const auto w = block(seed_, stream_, b);
-    return std::array{mean + deviation * normal_of(w[0], w[1]), mean + deviation * normal_of(w[2], w[3])};
+    return std::array{mean + deviation * normal_of(w[0], w[1]),
+                      mean + deviation * normal_of(w[2], w[3])};
   });
 }
 

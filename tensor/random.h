@@ -1,6 +1,6 @@
-// Philox4x32-10 (Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC 2011):
-// random numbers as a pure function of (seed, stream, index). Nothing is drawn "next": the caller
-// names the index, so values depend neither on the number of threads nor on launch geometry.
+// Philox4x32-10 (Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC
+// 2011): random numbers as a pure function of (seed, stream, index). Nothing is drawn "next": the
+// caller names the index, so values depend neither on the number of threads nor on launch geometry.
 #pragma once
 
 #include <concord/tensor/tensor.h>
@@ -13,7 +13,8 @@
 namespace concord {
 
 /// The ten-round bijection: 128-bit counter, 64-bit key -> 128 random bits.
-std::array<std::uint32_t, 4> philox4x32_10(std::array<std::uint32_t, 4> counter, std::array<std::uint32_t, 2> key);
+std::array<std::uint32_t, 4> philox4x32_10(std::array<std::uint32_t, 4> counter,
+                                           std::array<std::uint32_t, 2> key);
 
 /// One named stream of random numbers. Element i uses word i % 4 of counter block i / 4, with
 /// key = seed and the stream in the counter's upper half.

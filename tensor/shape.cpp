@@ -11,14 +11,18 @@ namespace concord {
 Shape::Shape(std::span<const index_t> extents) : rank_(static_cast<int>(extents.size())) {
   const auto describe = [&] { return fmt::format("[{}]", fmt::join(extents, ",")); };
   if (extents.size() > kMaxRank) {
-    throw ShapeError(fmt::format("shape: {} axes, at most {} are possible", extents.size(), kMaxRank),
-                     {{"shape", describe()}});
+    throw ShapeError(
+        fmt::format("shape: {} axes, at most {} are possible", extents.size(), kMaxRank),
+        {{"shape", describe()}});
   }
   constexpr index_t kMost = index_t{1} << 62;
   for (int i = 0; i < rank_; ++i) {
     const index_t n = extents[i];
-    if (n < 0) throw ShapeError(fmt::format("shape: axis {} has negative extent {}", i, n), {{"shape", describe()}});
-    if (n > 0 && numel_ > kMost / n) throw ShapeError("shape: more than 2^62 elements", {{"shape", describe()}});
+    if (n < 0)
+      throw ShapeError(fmt::format("shape: axis {} has negative extent {}", i, n),
+                       {{"shape", describe()}});
+    if (n > 0 && numel_ > kMost / n)
+      throw ShapeError("shape: more than 2^62 elements", {{"shape", describe()}});
     extents_[i] = n;
     numel_ *= n;
   }
@@ -27,7 +31,8 @@ Shape::Shape(std::span<const index_t> extents) : rank_(static_cast<int>(extents.
 int Shape::normalize(int axis) const {
   const int a = axis < 0 ? axis + rank_ : axis;
   if (a < 0 || a >= rank_) {
-    throw ShapeError(fmt::format("shape: axis {} of a tensor with {} axes", axis, rank_), {{"shape", to_string(*this)}});
+    throw ShapeError(fmt::format("shape: axis {} of a tensor with {} axes", axis, rank_),
+                     {{"shape", to_string(*this)}});
   }
   return a;
 }
@@ -55,11 +60,15 @@ Shape Shape::without(int axis) const {
 
 Shape Shape::insert(int axis, index_t extent) const {
   std::vector<index_t> e(begin(), end());
-  if (axis < 0 || axis > rank_) throw ShapeError(fmt::format("shape: no place {} to insert an axis", axis), {{"shape", to_string(*this)}});
+  if (axis < 0 || axis > rank_)
+    throw ShapeError(fmt::format("shape: no place {} to insert an axis", axis),
+                     {{"shape", to_string(*this)}});
   e.insert(e.begin() + axis, extent);
   return Shape(std::span<const index_t>(e));
 }
 
-std::string to_string(const Shape& s) { return fmt::format("[{}]", fmt::join(s.begin(), s.end(), ",")); }
+std::string to_string(const Shape& s) {
+  return fmt::format("[{}]", fmt::join(s.begin(), s.end(), ","));
+}
 
 }  // namespace concord

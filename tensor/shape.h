@@ -16,7 +16,8 @@ class Shape {
  public:
   Shape() = default;
   /// Throws ShapeError for more than kMaxRank axes, a negative extent, or a product beyond 2^62.
-  Shape(std::initializer_list<index_t> extents) : Shape(std::span(extents.begin(), extents.size())) {}
+  Shape(std::initializer_list<index_t> extents)
+      : Shape(std::span(extents.begin(), extents.size())) {}
   explicit Shape(std::span<const index_t> extents);
 
   int rank() const { return rank_; }
@@ -30,9 +31,9 @@ class Shape {
   int normalize(int axis) const;
   /// Product of the extents of axes [first, last).
   index_t span(int first, int last) const;
-  Shape with(int axis, index_t extent) const;   ///< the same with one extent changed
-  Shape without(int axis) const;                ///< the same with one axis removed
-  Shape insert(int axis, index_t extent) const; ///< the same with one axis put in before `axis`
+  Shape with(int axis, index_t extent) const;    ///< the same with one extent changed
+  Shape without(int axis) const;                 ///< the same with one axis removed
+  Shape insert(int axis, index_t extent) const;  ///< the same with one axis put in before `axis`
 
   friend bool operator==(const Shape& a, const Shape& b) {
     return a.rank_ == b.rank_ && std::equal(a.begin(), a.end(), b.begin());

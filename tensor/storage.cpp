@@ -30,7 +30,8 @@ constexpr int kClasses = 4 * 48;
 
 int class_of(std::size_t bytes) {
   bytes = std::max(bytes, kSmallest);
-  const int power = std::bit_width(bytes - 1) - 1;  // 2^power < bytes <= 2^(power+1), or bytes = 2^k
+  const int power =
+      std::bit_width(bytes - 1) - 1;  // 2^power < bytes <= 2^(power+1), or bytes = 2^k
   const std::size_t base = std::size_t{1} << power;
   if (bytes <= kSmallest) return 0;
   const std::size_t quarter = base / 4;
@@ -47,13 +48,16 @@ std::size_t size_of_class(int c) {
 
 void StoragePtr::release() {
   if (s_ && s_->refs.fetch_sub(1, std::memory_order_acq_rel) == 1) {
-    if (s_->allocator) s_->allocator->recycle(s_);
-    else delete s_;
+    if (s_->allocator)
+      s_->allocator->recycle(s_);
+    else
+      delete s_;
   }
 }
 
 Allocator& Allocator::of(Device device) {
-  if (device.type != DeviceType::cpu) throw DeviceError("device: " + name(device) + " is not in this build");
+  if (device.type != DeviceType::cpu)
+    throw DeviceError("device: " + name(device) + " is not in this build");
   static Allocator* cpu = [] {
     auto* allocator = new Allocator(kCpu);
 #ifdef CONCORD_POISON
@@ -82,7 +86,7 @@ Storage* Allocator::allocate(std::size_t bytes) {
     }
   }
   if (!s) {
-    void* p = ::operator new(size, std::align_val_t{kAlignment});
+    void* p = ::operator new (size, std::align_val_t{kAlignment});
     s = new Storage;
     s->data = static_cast<std::byte*>(p);
     s->capacity = size;
@@ -114,7 +118,7 @@ void Allocator::recycle(Storage* s) {
   stats_.in_use -= s->capacity;
   if (kBypassCache) {
     stats_.reserved -= s->capacity;
-    ::operator delete(s->data, std::align_val_t{kAlignment});
+    ::operator delete (s->data, std::align_val_t{kAlignment});
     delete s;
   } else {
     waiting_[s->size_class].push_back(s);
@@ -136,7 +140,7 @@ void Allocator::trim() {
   for (auto& list : waiting_) {
     for (Storage* s : list) {
       stats_.reserved -= s->capacity;
-      ::operator delete(s->data, std::align_val_t{kAlignment});
+      ::operator delete (s->data, std::align_val_t{kAlignment});
       delete s;
     }
     list.clear();

@@ -1,5 +1,5 @@
-// Storage: one reference-counted block of memory. Allocator: recycles blocks by size class, so that a
-// steady training step asks the system for nothing.
+// Storage: one reference-counted block of memory. Allocator: recycles blocks by size class, so that
+// a steady training step asks the system for nothing.
 #pragma once
 
 #include <concord/tensor/types.h>
@@ -20,9 +20,9 @@ class Allocator;
 /// needs no malloc of its own.
 struct Storage {
   std::byte* data = nullptr;
-  std::size_t capacity = 0;         ///< bytes usable at `data`
+  std::size_t capacity = 0;  ///< bytes usable at `data`
   std::atomic<std::int32_t> refs{0};
-  std::int32_t size_class = -1;     ///< -1: memory owned by somebody else
+  std::int32_t size_class = -1;  ///< -1: memory owned by somebody else
   Allocator* allocator = nullptr;
   Device device;
 };
@@ -62,8 +62,9 @@ struct AllocatorStats {
 };
 
 /// One per device. Thread-safe. Block sizes are powers of two split in four (waste below 25 %);
-/// blocks are 64-byte aligned. With poison on, each block handed out is filled with NaN patterns, so
-/// that a read of memory never written shows. Address-sanitised builds return every block at once.
+/// blocks are 64-byte aligned. With poison on, each block handed out is filled with NaN patterns,
+/// so that a read of memory never written shows. Address-sanitised builds return every block at
+/// once.
 class Allocator {
  public:
   static Allocator& of(Device device);
@@ -84,7 +85,8 @@ class Allocator {
 
  private:
   explicit Allocator(Device device) : device_(device) {}
-  ~Allocator() = delete;  // lives until the process ends: tensors of static storage may outlive main
+  ~Allocator() =
+      delete;  // lives until the process ends: tensors of static storage may outlive main
 
   Device device_;
   mutable std::mutex mutex_;

@@ -10,19 +10,27 @@ namespace concord {
 namespace {
 
 /// Calls f with a null pointer of the element type.
-template <class F> decltype(auto) with_type(DType t, F&& f) {
+template <class F>
+decltype(auto) with_type(DType t, F&& f) {
   switch (t) {
-    case DType::f32: return f(static_cast<float*>(nullptr));
-    case DType::f64: return f(static_cast<double*>(nullptr));
-    case DType::i64: return f(static_cast<std::int64_t*>(nullptr));
-    case DType::u8: break;
+    case DType::f32:
+      return f(static_cast<float*>(nullptr));
+    case DType::f64:
+      return f(static_cast<double*>(nullptr));
+    case DType::i64:
+      return f(static_cast<std::int64_t*>(nullptr));
+    case DType::u8:
+      break;
   }
   return f(static_cast<std::uint8_t*>(nullptr));
 }
 
-template <class To> To convert(double v) {
-  if constexpr (std::is_same_v<To, std::uint8_t>) return static_cast<To>(std::clamp(v, 0.0, 255.0));
-  else return static_cast<To>(v);
+template <class To>
+To convert(double v) {
+  if constexpr (std::is_same_v<To, std::uint8_t>)
+    return static_cast<To>(std::clamp(v, 0.0, 255.0));
+  else
+    return static_cast<To>(v);
 }
 
 }  // namespace
@@ -48,17 +56,20 @@ Tensor Tensor::full(const Shape& shape, double value, DType dtype, Device device
   return t;
 }
 
-template <class T> Tensor Tensor::from(std::span<const T> values, const Shape& shape) {
+template <class T>
+Tensor Tensor::from(std::span<const T> values, const Shape& shape) {
   if (static_cast<index_t>(values.size()) != shape.numel()) {
-    throw ShapeError(fmt::format("tensor: {} values given, the shape has {}", values.size(), shape.numel()),
-                     {{"shape", to_string(shape)}});
+    throw ShapeError(
+        fmt::format("tensor: {} values given, the shape has {}", values.size(), shape.numel()),
+        {{"shape", to_string(shape)}});
   }
   Tensor t = empty(shape, dtype_of<T>);
   std::copy(values.begin(), values.end(), t.data<T>());
   return t;
 }
 
-template <class T> Tensor Tensor::borrow(T* data, const Shape& shape, Device device) {
+template <class T>
+Tensor Tensor::borrow(T* data, const Shape& shape, Device device) {
   Tensor t;
   t.shape_ = shape;
   t.dtype_ = dtype_of<std::remove_const_t<T>>;
@@ -66,8 +77,8 @@ template <class T> Tensor Tensor::borrow(T* data, const Shape& shape, Device dev
   return t;
 }
 
-#define CONCORD_INSTANTIATE(T)                                        \
-  template Tensor Tensor::from<T>(std::span<const T>, const Shape&);  \
+#define CONCORD_INSTANTIATE(T)                                       \
+  template Tensor Tensor::from<T>(std::span<const T>, const Shape&); \
   template Tensor Tensor::borrow<T>(T*, const Shape&, Device);
 CONCORD_INSTANTIATE(float)
 CONCORD_INSTANTIATE(double)
@@ -77,14 +88,16 @@ CONCORD_INSTANTIATE(std::uint8_t)
 
 void Tensor::wrong_access(DType wanted) const {
   if (!storage_) throw UsageError("tensor: no values (default-constructed tensor)");
-  throw DTypeError(fmt::format("tensor: elements are {}, accessed as {}", name(dtype_), name(wanted)),
-                   {{"tensor", describe(*this)}});
+  throw DTypeError(
+      fmt::format("tensor: elements are {}, accessed as {}", name(dtype_), name(wanted)),
+      {{"tensor", describe(*this)}});
 }
 
 double Tensor::item() const {
   if (!storage_) throw UsageError("tensor: no values (default-constructed tensor)");
   if (numel() != 1) {
-    throw ShapeError(fmt::format("item: needs one element, has {}", numel()), {{"tensor", describe(*this)}});
+    throw ShapeError(fmt::format("item: needs one element, has {}", numel()),
+                     {{"tensor", describe(*this)}});
   }
   return with_type(dtype_, [&]<class T>(T*) { return static_cast<double>(*data<T>()); });
 }
@@ -94,19 +107,24 @@ double Tensor::at(std::initializer_list<index_t> index) const {
   bool good = static_cast<int>(index.size()) == rank();
   int axis = 0;
   for (const index_t i : index) {
-    if (!good || i < 0 || i >= shape_[axis]) { good = false; break; }
+    if (!good || i < 0 || i >= shape_[axis]) {
+      good = false;
+      break;
+    }
     flat = flat * shape_[axis++] + i;
   }
   if (!good) {
-    throw ShapeError(fmt::format("at: index {} is outside", to_string(Shape(index))), {{"tensor", describe(*this)}});
+    throw ShapeError(fmt::format("at: index {} is outside", to_string(Shape(index))),
+                     {{"tensor", describe(*this)}});
   }
   return with_type(dtype_, [&]<class T>(T*) { return static_cast<double>(data<T>()[flat]); });
 }
 
 Tensor Tensor::view(const Shape& shape, Loc at) const {
   if (shape.numel() != numel()) {
-    throw ShapeError(fmt::format("view: {} elements cannot be seen as {}", numel(), to_string(shape)),
-                     {{"tensor", describe(*this)}}, at);
+    throw ShapeError(
+        fmt::format("view: {} elements cannot be seen as {}", numel(), to_string(shape)),
+        {{"tensor", describe(*this)}}, at);
   }
   Tensor t = *this;
   t.shape_ = shape;
@@ -120,8 +138,10 @@ Tensor Tensor::view(std::initializer_list<index_t> extents, Loc at) const {
   index_t known = 1;
   index_t* open = nullptr;
   for (std::size_t i = 0; i < extents.size(); ++i) {
-    if (e[i] == -1 && !open) open = &e[i];
-    else known *= e[i];
+    if (e[i] == -1 && !open)
+      open = &e[i];
+    else
+      known *= e[i];
   }
   if (open) *open = known > 0 ? numel() / known : 0;
   return view(Shape(std::span<const index_t>(e.data(), extents.size())), at);
@@ -129,7 +149,8 @@ Tensor Tensor::view(std::initializer_list<index_t> extents, Loc at) const {
 
 Tensor Tensor::rows(index_t first, index_t last) const {
   if (rank() == 0 || first < 0 || last < first || last > shape_[0]) {
-    throw ShapeError(fmt::format("rows: [{}, {}) is outside", first, last), {{"tensor", describe(*this)}});
+    throw ShapeError(fmt::format("rows: [{}, {}) is outside", first, last),
+                     {{"tensor", describe(*this)}});
   }
   Tensor t = *this;
   t.shape_ = shape_.with(0, last - first);
@@ -219,27 +240,36 @@ void check_rank(std::string_view op, std::string_view argument, const Tensor& t,
                    {{std::string(argument), describe(t)}}, at);
 }
 
-void check_dtype(std::string_view op, std::string_view argument, const Tensor& t, DType dtype, Loc at) {
+void check_dtype(std::string_view op, std::string_view argument, const Tensor& t, DType dtype,
+                 Loc at) {
   if (t.dtype() == dtype) return;
-  throw DTypeError(fmt::format("{}: {} has elements of type {}, needs {}", op, argument, name(t.dtype()), name(dtype)),
+  throw DTypeError(fmt::format("{}: {} has elements of type {}, needs {}", op, argument,
+                               name(t.dtype()), name(dtype)),
                    {{std::string(argument), describe(t)}}, at);
 }
 
-void check_shape(std::string_view op, std::string_view argument, const Tensor& t, const Shape& shape, Loc at) {
+void check_shape(std::string_view op, std::string_view argument, const Tensor& t,
+                 const Shape& shape, Loc at) {
   if (t.shape() == shape) return;
-  throw ShapeError(fmt::format("{}: {} has shape {}, needs {}", op, argument, to_string(t.shape()), to_string(shape)),
+  throw ShapeError(fmt::format("{}: {} has shape {}, needs {}", op, argument, to_string(t.shape()),
+                               to_string(shape)),
                    {{std::string(argument), describe(t)}}, at);
 }
 
 void check_same_kind(std::string_view op, std::string_view name_a, const Tensor& a,
                      std::string_view name_b, const Tensor& b, Loc at) {
   if (a.dtype() == b.dtype() && a.device() == b.device()) return;
-  const std::vector<Error::Field> fields{{std::string(name_a), describe(a)}, {std::string(name_b), describe(b)}};
+  const std::vector<Error::Field> fields{{std::string(name_a), describe(a)},
+                                         {std::string(name_b), describe(b)}};
   if (a.dtype() != b.dtype()) {
-    throw DTypeError(fmt::format("{}: {} is {}, {} is {}", op, name_a, name(a.dtype()), name_b, name(b.dtype())), fields, at);
+    throw DTypeError(
+        fmt::format("{}: {} is {}, {} is {}", op, name_a, name(a.dtype()), name_b, name(b.dtype())),
+        fields, at);
   }
   if (!(a.device() == b.device())) {
-    throw DeviceError(fmt::format("{}: {} is on {}, {} on {}", op, name_a, name(a.device()), name_b, name(b.device())), fields, at);
+    throw DeviceError(fmt::format("{}: {} is on {}, {} on {}", op, name_a, name(a.device()), name_b,
+                                  name(b.device())),
+                      fields, at);
   }
 }
 

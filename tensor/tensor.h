@@ -1,4 +1,5 @@
-// Tensor: a handle on contiguous row-major values. It knows nothing of graphs (autograd/ does that).
+// Tensor: a handle on contiguous row-major values. It knows nothing of graphs (autograd/ does
+// that).
 #pragma once
 
 #include <concord/tensor/check.h>
@@ -21,17 +22,25 @@ class Tensor {
 
   static Tensor empty(const Shape& shape, DType dtype = DType::f32, Device device = kCpu);
   static Tensor zeros(const Shape& shape, DType dtype = DType::f32, Device device = kCpu);
-  static Tensor full(const Shape& shape, double value, DType dtype = DType::f32, Device device = kCpu);
+  static Tensor full(const Shape& shape, double value, DType dtype = DType::f32,
+                     Device device = kCpu);
   /// Same shape, element type and device as `like`.
-  static Tensor empty_like(const Tensor& like) { return empty(like.shape(), like.dtype(), like.device()); }
-  static Tensor zeros_like(const Tensor& like) { return zeros(like.shape(), like.dtype(), like.device()); }
+  static Tensor empty_like(const Tensor& like) {
+    return empty(like.shape(), like.dtype(), like.device());
+  }
+  static Tensor zeros_like(const Tensor& like) {
+    return zeros(like.shape(), like.dtype(), like.device());
+  }
   /// Copies `values`; throws ShapeError when their number is not shape.numel().
-  template <class T> static Tensor from(std::span<const T> values, const Shape& shape);
-  template <class T> static Tensor from(std::initializer_list<T> values, const Shape& shape) {
+  template <class T>
+  static Tensor from(std::span<const T> values, const Shape& shape);
+  template <class T>
+  static Tensor from(std::initializer_list<T> values, const Shape& shape) {
     return from(std::span<const T>(values.begin(), values.size()), shape);
   }
   /// Values that the caller owns and keeps alive, e.g. a mapped file or another library's buffer.
-  template <class T> static Tensor borrow(T* data, const Shape& shape, Device device = kCpu);
+  template <class T>
+  static Tensor borrow(T* data, const Shape& shape, Device device = kCpu);
 
   bool defined() const { return static_cast<bool>(storage_); }
   const Shape& shape() const { return shape_; }
@@ -44,11 +53,15 @@ class Tensor {
 
   /// Pointer to the first value. Throws DTypeError when T is not the element type, UsageError when
   /// there are no values.
-  template <class T> T* data() const {
+  template <class T>
+  T* data() const {
     if (dtype_ != dtype_of<T> || !storage_) wrong_access(dtype_of<T>);
     return reinterpret_cast<T*>(raw());
   }
-  template <class T> std::span<T> values() const { return {data<T>(), static_cast<std::size_t>(numel())}; }
+  template <class T>
+  std::span<T> values() const {
+    return {data<T>(), static_cast<std::size_t>(numel())};
+  }
   /// The same without a type, for copies and files.
   std::byte* raw() const { return storage_->data + offset_; }
 
@@ -90,9 +103,12 @@ std::string describe(const Tensor& t);
 std::string to_string(const Tensor& t);
 
 /// Throws ShapeError / DTypeError / DeviceError naming `op` and `argument`.
-void check_rank(std::string_view op, std::string_view argument, const Tensor& t, int rank, Loc at = {});
-void check_dtype(std::string_view op, std::string_view argument, const Tensor& t, DType dtype, Loc at = {});
-void check_shape(std::string_view op, std::string_view argument, const Tensor& t, const Shape& shape, Loc at = {});
+void check_rank(std::string_view op, std::string_view argument, const Tensor& t, int rank,
+                Loc at = {});
+void check_dtype(std::string_view op, std::string_view argument, const Tensor& t, DType dtype,
+                 Loc at = {});
+void check_shape(std::string_view op, std::string_view argument, const Tensor& t,
+                 const Shape& shape, Loc at = {});
 /// Both must have one element type and live on one device.
 void check_same_kind(std::string_view op, std::string_view name_a, const Tensor& a,
                      std::string_view name_b, const Tensor& b, Loc at = {});

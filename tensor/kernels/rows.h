@@ -9,8 +9,10 @@
 namespace concord::kernels {
 
 /// R arrays of equal length at base + map[r] * stride (map null: r * stride). A stride of 0 means
-/// that all rows share one operand: pack it once. `accumulate` is for outputs: add instead of write.
-template <class T> struct Rows {
+/// that all rows share one operand: pack it once. `accumulate` is for outputs: add instead of
+/// write.
+template <class T>
+struct Rows {
   T* base = nullptr;
   index_t stride = 0;                 ///< elements between neighbouring rows
   const std::int32_t* map = nullptr;  ///< place of row r, or null for r itself
@@ -27,6 +29,9 @@ template <class T> struct Rows {
 };
 
 /// A single array as one row.
-template <class T> Rows<T> one_row(T* data, bool accumulate = false) { return {data, 0, nullptr, 1, accumulate}; }
+template <class T>
+Rows<T> one_row(T* data, bool accumulate = false) {
+  return {data, 0, nullptr, 1, accumulate};
+}
 
 }  // namespace concord::kernels

@@ -15,9 +15,12 @@ using concord::testing::error_text;
 
 namespace {
 
-template <class T> void put(kernels::Rows<T> to, int r, index_t i, T value) {
-  if (to.accumulate) to[r][i] += value;
-  else to[r][i] = value;
+template <class T>
+void put(kernels::Rows<T> to, int r, index_t i, T value) {
+  if (to.accumulate)
+    to[r][i] += value;
+  else
+    to[r][i] = value;
 }
 
 /// a * b, element by element, equal shapes; both carry the batch.
@@ -25,16 +28,17 @@ Var times(const Var& a, const Var& b) {
   Tensor y = Tensor::empty_like(a.value());
   for (index_t i = 0; i < y.numel(); ++i)
     y.data<double>()[i] = a.value().data<double>()[i] * b.value().data<double>()[i];
-  return record({.name = "times", .samples = 3}, {a, b}, y, [a = a.value(), b = b.value()](const Cotangent& gy, Sink& sink) {
-    const auto g = gy.rows<double>();
-    for (int k = 0; k < 2; ++k) {
-      const double* other = (k == 0 ? b : a).data<double>();
-      if (auto to = sink.slot<double>(k)) {
-        for (int r = 0; r < to.count; ++r)
-          for (index_t i = 0; i < a.numel(); ++i) put(to, r, i, g[r][i] * other[i]);
-      }
-    }
-  });
+  return record({.name = "times", .samples = 3}, {a, b}, y,
+                [a = a.value(), b = b.value()](const Cotangent& gy, Sink& sink) {
+                  const auto g = gy.rows<double>();
+                  for (int k = 0; k < 2; ++k) {
+                    const double* other = (k == 0 ? b : a).data<double>();
+                    if (auto to = sink.slot<double>(k)) {
+                      for (int r = 0; r < to.count; ++r)
+                        for (index_t i = 0; i < a.numel(); ++i) put(to, r, i, g[r][i] * other[i]);
+                    }
+                  }
+                });
 }
 
 /// x [n, c] + w [c]: w is shared by the samples.
@@ -43,22 +47,23 @@ Var shift(const Var& x, const Var& w) {
   const index_t n = x.dim(0), c = x.dim(1);
   for (index_t i = 0; i < n * c; ++i)
     y.data<double>()[i] = x.value().data<double>()[i] + w.value().data<double>()[i % c];
-  return record({.name = "shift", .samples = 1}, {x, w}, y, [n, c](const Cotangent& gy, Sink& sink) {
-    if (auto gx = sink.slot<double>(0)) {
-      const auto g = gy.rows<double>();
-      for (int r = 0; r < gx.count; ++r)
-        for (index_t i = 0; i < n * c; ++i) put(gx, r, i, g[r][i]);
-    }
-    if (auto gw = sink.slot<double>(1)) {
-      const auto g = gy.per_task<double>();
-      for (int r = 0; r < gw.count; ++r)
-        for (index_t j = 0; j < c; ++j) {
-          double s = 0;
-          for (index_t i = 0; i < gy.batch(n); ++i) s += g[r][i * c + j];
-          put(gw, r, j, s);
-        }
-    }
-  });
+  return record({.name = "shift", .samples = 1}, {x, w}, y,
+                [n, c](const Cotangent& gy, Sink& sink) {
+                  if (auto gx = sink.slot<double>(0)) {
+                    const auto g = gy.rows<double>();
+                    for (int r = 0; r < gx.count; ++r)
+                      for (index_t i = 0; i < n * c; ++i) put(gx, r, i, g[r][i]);
+                  }
+                  if (auto gw = sink.slot<double>(1)) {
+                    const auto g = gy.per_task<double>();
+                    for (int r = 0; r < gw.count; ++r)
+                      for (index_t j = 0; j < c; ++j) {
+                        double s = 0;
+                        for (index_t i = 0; i < gy.batch(n); ++i) s += g[r][i * c + j];
+                        put(gw, r, j, s);
+                      }
+                  }
+                });
 }
 
 /// Subtracts the mean over the batch: samples mix.
@@ -76,7 +81,8 @@ Var centre(const Var& x) {
   return record({"centre"}, {x}, y, [apply](const Cotangent& gy, Sink& sink) {
     if (auto gx = sink.slot<double>(0)) {
       const auto g = gy.rows<double>();
-      for (int r = 0; r < gx.count; ++r) apply(g[r], [&](index_t i, double v) { put(gx, r, i, v); });
+      for (int r = 0; r < gx.count; ++r)
+        apply(g[r], [&](index_t i, double v) { put(gx, r, i, v); });
     }
   });
 }
@@ -100,18 +106,20 @@ Var row_totals(const Var& x) {
   const index_t n = x.dim(0), c = x.dim(1);
   Tensor y = Tensor::zeros({n}, DType::f64);
   for (index_t i = 0; i < n * c; ++i) y.data<double>()[i / c] += x.value().data<double>()[i];
-  return record({.name = "row_totals", .samples = 1}, {x}, y, [n, c](const Cotangent& gy, Sink& sink) {
-    if (auto gx = sink.slot<double>(0)) {
-      const auto g = gy.rows<double>();
-      for (int r = 0; r < gx.count; ++r)
-        for (index_t i = 0; i < n * c; ++i) put(gx, r, i, g[r][i / c]);
-    }
-  });
+  return record({.name = "row_totals", .samples = 1}, {x}, y,
+                [n, c](const Cotangent& gy, Sink& sink) {
+                  if (auto gx = sink.slot<double>(0)) {
+                    const auto g = gy.rows<double>();
+                    for (int r = 0; r < gx.count; ++r)
+                      for (index_t i = 0; i < n * c; ++i) put(gx, r, i, g[r][i / c]);
+                  }
+                });
 }
 
 Tensor ramp(const Shape& shape, double start) {
   Tensor t = Tensor::empty(shape, DType::f64);
-  for (index_t i = 0; i < t.numel(); ++i) t.data<double>()[i] = std::sin(start + 1.7 * static_cast<double>(i));
+  for (index_t i = 0; i < t.numel(); ++i)
+    t.data<double>()[i] = std::sin(start + 1.7 * static_cast<double>(i));
   return t;
 }
 
@@ -119,8 +127,8 @@ Initializer values(double start) {
   return [start](const Tensor& t, const Rng&) { t.copy_from(ramp(t.shape(), start)); };
 }
 
-/// Two tasks: a trunk w, a shared v that only task 0 reaches, a shared parameter nobody reaches, and
-/// a head for each task.
+/// Two tasks: a trunk w, a shared v that only task 0 reaches, a shared parameter nobody reaches,
+/// and a head for each task.
 struct Net {
   ParameterStore store;
   SliceId head1, w, head0, v, unused;
@@ -166,7 +174,8 @@ TEST_CASE("the layout puts shared slices first, then heads by task, each at a mu
         "parameters: 'late' is added after the layout was fixed");
   ParameterStore twice;
   twice.add("a", {1}, values(0));
-  CHECK(error_text<ValueError>([&] { twice.add("a", {2}, values(0)); }) == "parameters: the name 'a' is taken");
+  CHECK(error_text<ValueError>([&] { twice.add("a", {2}, values(0)); }) ==
+        "parameters: the name 'a' is taken");
 }
 
 TEST_CASE("a sweep's rows are the gradients, by finite differences") {
@@ -175,9 +184,14 @@ TEST_CASE("a sweep's rows are the gradients, by finite differences") {
   Tape tape;
   GradientMatrix g(net.store, 2, DType::f64);
   tape.backward(net.losses(tape, x), g);
-  for (const auto& [id, task] : std::vector<std::pair<SliceId, int>>{{net.w, 0}, {net.w, 1}, {net.v, 0}, {net.v, 1},
-                                                                     {net.head0, 0}, {net.head1, 1},
-                                                                     {net.unused, 0}, {net.unused, 1}}) {
+  for (const auto& [id, task] : std::vector<std::pair<SliceId, int>>{{net.w, 0},
+                                                                     {net.w, 1},
+                                                                     {net.v, 0},
+                                                                     {net.v, 1},
+                                                                     {net.head0, 0},
+                                                                     {net.head1, 1},
+                                                                     {net.unused, 0},
+                                                                     {net.unused, 1}}) {
     const Tensor parameter = net.theta[id];
     for (index_t i = 0; i < parameter.numel(); ++i) {
       double& p = parameter.data<double>()[i];
@@ -194,7 +208,8 @@ TEST_CASE("a sweep's rows are the gradients, by finite differences") {
   }
 }
 
-TEST_CASE("rows of one sweep have the bits of separate sweeps; chunks too; sweeps can be repeated") {
+TEST_CASE(
+    "rows of one sweep have the bits of separate sweeps; chunks too; sweeps can be repeated") {
   Net net;
   Tape tape;
   const auto losses = net.losses(tape, ramp({5, 3}, 0.3));
@@ -247,8 +262,9 @@ TEST_CASE("a task's loss that reaches another task's head is an error") {
   const Context ctx{.theta = &net.theta, .tape = &tape};
   const Var h = shift(ramp({5, 3}, 0.3), ctx.parameter(net.head1));
   GradientMatrix g(net.store, 2, DType::f64);
-  CHECK(error_text<UsageError>([&] { tape.backward({total(h), total(h)}, g); }) ==
-        "backward: the loss of task 0 reaches 'head1', which belongs to the head of task 1");
+  CHECK(error_text<UsageError>([&] {
+          tape.backward({total(h), total(h)}, g);
+        }) == "backward: the loss of task 0 reaches 'head1', which belongs to the head of task 1");
 }
 
 TEST_CASE("frozen parameters and detached values take no part") {
@@ -279,7 +295,8 @@ TEST_CASE("per-sample losses: row i is the gradient of sample i") {
       const Var h = shift(x, ctx.parameter(net.w));
       const Var a = times(h, h);
       const Var b = mixing ? centre(a) : a;
-      const Var losses = row_totals(times(shift(b, ctx.parameter(net.v)), a));  // a below and above the mix
+      const Var losses =
+          row_totals(times(shift(b, ctx.parameter(net.v)), a));  // a below and above the mix
       GradientMatrix g(net.store, 5, DType::f64, Columns::all);
       tape.backward_per_sample(losses, g, {.max_rows = chunk});
       for (int r = 0; r < 5; ++r) {
@@ -290,7 +307,8 @@ TEST_CASE("per-sample losses: row i is the gradient of sample i") {
         tape.backward(std::span(&seed, 1), 1, &one);
         for (const SliceId id : {net.w, net.v}) {
           for (index_t i = 0; i < 3; ++i) {
-            CHECK(g.slice(id, r).at({i}) == doctest::Approx(one.slice(id, 0).at({i})).epsilon(1e-12));
+            CHECK(g.slice(id, r).at({i}) ==
+                  doctest::Approx(one.slice(id, 0).at({i})).epsilon(1e-12));
           }
         }
       }
@@ -311,7 +329,9 @@ TEST_CASE("gradients at the features, and the sweep in two parts") {
   tape.backward(losses, whole);
 
   std::vector<Tensor> gradients;
-  tape.backward(losses, parts, {.wanted = std::span(&features, 1), .gradients = &gradients, .stop_at_wanted = true});
+  tape.backward(
+      losses, parts,
+      {.wanted = std::span(&features, 1), .gradients = &gradients, .stop_at_wanted = true});
   const Tensor at_features = gradients[0];
   CHECK(at_features.shape() == Shape{2, 5, 3});
   CHECK(at_features.at({1, 4, 2}) == 1);
@@ -325,7 +345,8 @@ TEST_CASE("gradients at the features, and the sweep in two parts") {
 
   const Var input = tape.leaf(x);  // a leaf that is not a parameter
   const Seed seed{total(times(input, input)), 0, 1, {}};
-  tape.backward(std::span(&seed, 1), 1, nullptr, {.wanted = std::span(&input, 1), .gradients = &gradients});
+  tape.backward(std::span(&seed, 1), 1, nullptr,
+                {.wanted = std::span(&input, 1), .gradients = &gradients});
   CHECK(gradients[0].at({0, 2, 1}) == 2 * x.at({2, 1}));
 }
 
@@ -349,15 +370,18 @@ TEST_CASE("misuse of a tape is named") {
   Tape tape, other;
   const Var x = tape.leaf(ramp({2, 3}, 0));
   const Var y = other.leaf(ramp({2, 3}, 0));
-  CHECK(error_text<UsageError>([&] { times(x, y); }) == "times: its inputs were recorded on different tapes");
+  CHECK(error_text<UsageError>([&] { times(x, y); }) ==
+        "times: its inputs were recorded on different tapes");
   tape.reset();
   CHECK(error_text<UsageError>([&] { times(x, x); }) ==
         "times: an input was recorded before its tape was reset\n  input  f64[2,3]  cpu");
   GradientMatrix g(net.store, 2, DType::f64);
-  CHECK(error_text<UsageError>([&] { other.backward({Var(ramp({}, 1)), Var(ramp({}, 1))}, g); }) ==
-        "backward: a loss does not depend on anything on a tape\n  loss  f64[]  cpu");
-  CHECK(error_text<ShapeError>([&] { other.backward({y, y}, g); }) ==
-        "backward: a loss must be a scalar, or be given a cotangent\n  loss  f64[2,3]  cpu");
+  CHECK(error_text<UsageError>([&] {
+          other.backward({Var(ramp({}, 1)), Var(ramp({}, 1))}, g);
+        }) == "backward: a loss does not depend on anything on a tape\n  loss  f64[]  cpu");
+  CHECK(error_text<ShapeError>([&] {
+          other.backward({y, y}, g);
+        }) == "backward: a loss must be a scalar, or be given a cotangent\n  loss  f64[2,3]  cpu");
   CHECK(error_text<ValueError>([&] { GradientMatrix(net.store, 1); }) ==
         "gradient matrix: 1 tasks, needs at least 2");
   CHECK(error_text<UsageError>([&] { g.slice(net.head1, 0); }) ==
@@ -387,7 +411,8 @@ TEST_CASE("a NaN is named where it appears: forward by op, backward by op and in
   {
     const ModuleScope inside(&tape, path);
     CHECK(error_text<NumericError>([&] { times(x, Var(bad)); }) ==
-          "times: the output has 1 of 6 values that are not finite\n  output  f64[2,3]  cpu\n  module  net.layer");
+          "times: the output has 1 of 6 values that are not finite\n  output  f64[2,3]  cpu\n  "
+          "module  net.layer");
   }
   tape.reset();
   const Var a = tape.leaf(Tensor::zeros({2, 3}, DType::f64));
@@ -396,9 +421,11 @@ TEST_CASE("a NaN is named where it appears: forward by op, backward by op and in
   const Seed seed{total(c), 0, 1, {}};
   std::vector<Tensor> out;
   CHECK(error_text<NumericError>([&] {
-          tape.backward(std::span(&seed, 1), 1, nullptr, {.wanted = std::span(&a, 1), .gradients = &out});
-        }) == "times: the gradient of input 0 has 6 of 6 values that are not finite\n"
-              "  output  f64[2,3]\n  input   f64[2,3]");
+          tape.backward(std::span(&seed, 1), 1, nullptr,
+                        {.wanted = std::span(&a, 1), .gradients = &out});
+        }) ==
+        "times: the gradient of input 0 has 6 of 6 values that are not finite\n"
+        "  output  f64[2,3]\n  input   f64[2,3]");
 }
 
 TEST_CASE("a steady step asks the system for no memory") {

@@ -16,7 +16,8 @@ namespace {
 
 Settings small(const Experiment& e, const std::vector<std::string>& more = {}) {
   Settings s = e.settings();
-  for (const char* pair : {"train=150", "validation=60", "test=70", "epochs=2", "batch=64", "seeds=2", "log_every=2", "methods=left_alone,cagrad"}) {
+  for (const char* pair : {"train=150", "validation=60", "test=70", "epochs=2", "batch=64",
+                           "seeds=2", "log_every=2", "methods=left_alone,cagrad"}) {
     s.assign(pair);
   }
   for (const auto& pair : more) s.assign(pair);
@@ -25,7 +26,11 @@ Settings small(const Experiment& e, const std::vector<std::string>& more = {}) {
 
 RunFolder folder_for(const std::filesystem::path& parent, const Settings& s) {
   const Json machine = Json::object({{"threads", 2}});
-  return RunFolder::create(parent, "multifashion", Json::object({{"experiment", "multifashion"}, {"command", s.command()}, {"settings", s.to_json()}, {"machine", machine}}));
+  return RunFolder::create(parent, "multifashion",
+                           Json::object({{"experiment", "multifashion"},
+                                         {"command", s.command()},
+                                         {"settings", s.to_json()},
+                                         {"machine", machine}}));
 }
 
 std::string text_of(const std::filesystem::path& path) {
@@ -45,7 +50,8 @@ Outcome outcome(const RunFolder& folder) {
 
 }  // namespace
 
-TEST_CASE("the metrics have the same bits in a second run and through an interruption after every step") {
+TEST_CASE(
+    "the metrics have the same bits in a second run and through an interruption after every step") {
   const Experiment e = multifashion();
   const Settings s = small(e);
   const testing::TemporaryFolder temporary;
@@ -87,8 +93,12 @@ TEST_CASE("options of methods are settings, and mistakes name the nearest") {
   CHECK(s.text("cagrad.c") == "0.2");
   const std::string text = testing::error_text<ValueError>([&] { s.assign("cagrad.cc=1"); });
   CHECK(text.find("cagrad.c") != std::string::npos);
-  CHECK(testing::error_text<ValueError>([&] { s.assign("methods=pcgradd"); }).starts_with("unknown method 'pcgradd'"));
-  CHECK(testing::error_text<ValueError>([&] { s.assign("net=lenett"); }).starts_with("unknown network 'lenett'"));
+  CHECK(testing::error_text<ValueError>([&] {
+          s.assign("methods=pcgradd");
+        }).starts_with("unknown method 'pcgradd'"));
+  CHECK(testing::error_text<ValueError>([&] {
+          s.assign("net=lenett");
+        }).starts_with("unknown network 'lenett'"));
 }
 
 TEST_CASE("the report has the table, the plots' titles and the way to repeat it") {
@@ -108,5 +118,6 @@ TEST_CASE("the report has the table, the plots' titles and the way to repeat it"
 
   const std::vector<RunFolder> two{folder, folder};
   const Report both = e.report(two, folder.plots());
-  CHECK(both.sections.front().tables.front().text().find(folder.path().filename().string() + ": cagrad") != std::string::npos);
+  CHECK(both.sections.front().tables.front().text().find(folder.path().filename().string() +
+                                                         ": cagrad") != std::string::npos);
 }

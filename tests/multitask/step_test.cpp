@@ -49,7 +49,9 @@ struct Problem {
     Rng(6).fill_normal(x);
     for (std::size_t t = 0; t < classes.size(); ++t) {
       labels.push_back(Tensor::empty({n}, DType::i64));
-      for (index_t i = 0; i < n; ++i) labels.back().data<std::int64_t>()[i] = Rng(7 + t).below(static_cast<std::uint64_t>(i), classes[t]);
+      for (index_t i = 0; i < n; ++i)
+        labels.back().data<std::int64_t>()[i] =
+            Rng(7 + t).below(static_cast<std::uint64_t>(i), classes[t]);
     }
   }
   static nn::NetworkOptions options(const Shape& input, const std::vector<index_t>& classes) {
@@ -63,7 +65,8 @@ struct Problem {
     const Context ctx{.theta = &theta, .tape = &tape, .training = true};
     net->forward(ctx, x, outputs);
     losses.clear();
-    for (std::size_t t = 0; t < labels.size(); ++t) losses.push_back(cross_entropy(outputs[t], labels[t]));
+    for (std::size_t t = 0; t < labels.size(); ++t)
+      losses.push_back(cross_entropy(outputs[t], labels[t]));
   }
 };
 
@@ -80,7 +83,8 @@ TEST_CASE("T rows from one sweep have the bits of T separate sweeps, in training
     index_t n;
     std::vector<index_t> classes;
   };
-  for (const Case& c : {Case{"lenet", {1, 36, 36}, 33, {10, 7}}, Case{"resnet18-32", {3, 32, 32}, 3, {5, 10, 3}}}) {
+  for (const Case& c :
+       {Case{"lenet", {1, 36, 36}, 33, {10, 7}}, Case{"resnet18-32", {3, 32, 32}, 3, {5, 10, 3}}}) {
     CAPTURE(c.network);
     Problem p(c.network, c.input, c.n, c.classes);
     p.forward();
@@ -122,7 +126,8 @@ TEST_CASE("per-sample losses of LeNet as rows: each is the gradient of its sampl
 TEST_CASE("a step of Step and Optimizer is the sum of losses' step for equal weights") {
   Problem p("lenet", {1, 20, 20}, 6, {4, 3}), q("lenet", {1, 20, 20}, 6, {4, 3});
   multitask::Step step(p.store, multitask::make_aggregator("sum"), 2);
-  optim::Sgd sgd(p.theta, {.rate = 0.1, .momentum = 0.9}), reference(q.theta, {.rate = 0.1, .momentum = 0.9});
+  optim::Sgd sgd(p.theta, {.rate = 0.1, .momentum = 0.9}),
+      reference(q.theta, {.rate = 0.1, .momentum = 0.9});
   GradientMatrix whole(q.store, 1, DType::f32, Columns::all);
   const double one = 1;
   for (int i = 0; i < 3; ++i) {
@@ -156,7 +161,8 @@ TEST_CASE("an absent task has a zero row, the method does not see it, its head s
   const Tensor before = p.theta[head].clone();
   sgd.step(p.theta, d, step.squared_norm());
   CHECK(same_bits(before, p.theta[head]));
-  CHECK(error_text<ShapeError>([&] { step.backward(p.tape, std::span(losses).first(2), {}); }) == "step: 2 losses for 3 tasks");
+  CHECK(error_text<ShapeError>([&] { step.backward(p.tape, std::span(losses).first(2), {}); }) ==
+        "step: 2 losses for 3 tasks");
 }
 
 TEST_CASE("methods on elements rewrite the rows of the tasks present, and nothing else changes") {
@@ -168,7 +174,8 @@ TEST_CASE("methods on elements rewrite the rows of the tasks present, and nothin
   step.backward(p.tape, losses, {});
   drop.backward(p.tape, losses, {.step = 3, .rng = Rng(2)});
   CHECK(same_bits(step.gradients().row(0), drop.gradients().row(0)));
-  const auto whole = step.gradients().row(1).values<float>(), left = drop.gradients().row(1).values<float>();
+  const auto whole = step.gradients().row(1).values<float>(),
+             left = drop.gradients().row(1).values<float>();
   std::size_t dropped = 0;
   for (std::size_t k = 0; k < whole.size(); ++k) {
     REQUIRE((left[k] == whole[k] || left[k] == 0));
@@ -206,7 +213,8 @@ TEST_CASE("famo in a training loop: losses before, a step, losses after") {
 }
 
 TEST_CASE("a steady training step takes no memory from the system") {
-  for (const char* method : {"equal", "cosine_gate", "pcgrad", "mgda", "cagrad", "graddrop", "trimmed_mean", "moco", "db_mtl", "excess_mtl", "m_config"}) {
+  for (const char* method : {"equal", "cosine_gate", "pcgrad", "mgda", "cagrad", "graddrop",
+                             "trimmed_mean", "moco", "db_mtl", "excess_mtl", "m_config"}) {
     CAPTURE(method);
     Problem p("lenet", {1, 36, 36}, 16, {10, 10});
     multitask::Step step(p.store, multitask::make_aggregator(method), 2);
