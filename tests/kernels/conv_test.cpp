@@ -20,7 +20,8 @@ struct Case {
 };
 
 // One for each way through the kernels: whole-vector, half-vector and single-lane panels; staged
-// and not; products per tap and gathered; several blocks of channels, of images, of output rows.
+// and not; products per tap, gathered, and in lanes of pixels ("narrow"); several blocks of
+// channels, of images, of output rows.
 const Case kCases[] = {
     {"one pixel", 1, 1, 1, 1, 1, 1, 1, {}},
     {"odd", 2, 3, 7, 9, 5, 3, 2, {}},
@@ -49,6 +50,17 @@ const Case kCases[] = {
     {"small maps, many images", 37, 24, 4, 4, 18, 3, 3, {.padding = {1, 1}}},
     {"LeNet 1", 5, 1, 36, 36, 10, 5, 5, {}},
     {"LeNet 2", 9, 10, 16, 16, 20, 5, 5, {}},
+    {"narrow, padded", 3, 2, 9, 32, 7, 3, 3, {.padding = {1, 1}}},
+    {"narrow, all else",
+     2,
+     4,
+     15,
+     34,
+     6,
+     3,
+     2,
+     {.stride = {2, 1}, .padding = {1, 0}, .dilation = {3, 2}, .groups = 2}},
+    {"narrow, several blocks of rows", 2, 1, 45, 50, 3, 3, 3, {}},
     {"large map", 1, 2, 41, 67, 3, 3, 3, {.padding = {1, 1}}},
 };
 

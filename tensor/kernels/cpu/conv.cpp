@@ -5,15 +5,16 @@
 // channels high, meets all output channels while it lies in the first-level cache. Where output
 // rows are whole vectors the tile reads the input itself (or its zero-padded copy) at shifted
 // places; else the panel is packed. The gradient of the weight is a product over pixels, gw[m][c,t]
-// = sum_pixel gy[m] x[c, shifted t]. R cotangent rows are R times as many images (grad_input) or R
-// times as many output channels (grad_weight) of one and the same product: weights and inputs are
-// packed once for all.
+// = sum_pixel gy[m] x[c, shifted t], on the tile or, for narrow inputs, in lanes of pixels. R
+// cotangent rows are R times as many images (grad_input) or R times as many output channels
+// (grad_weight) of one and the same product: weights and inputs are packed once for all.
 #include <concord/tensor/kernels/cpu/kernels_cpu.h>
 #include <concord/tensor/kernels/cpu/tile.h>
 #include <omp.h>
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 namespace concord::kernels::cpu {
 namespace {
@@ -397,35 +398,110 @@ void conv2d_grad_input(const ConvGeometry& g, const T* weight, In<T> gy, Out<T> 
 
 namespace {
 
+// What the two gradients of the weight below share: blocks of pixels, and for each the part of the
+// input that it meets, staged with zero margins. A staged image is high x wide.
+template <class T>
+struct StagedInput {
+  // Images [n, n + images) and their output rows [i, i + rows).
+  struct Pixels {
+    index_t n, images, i, rows;
+  };
+
+  const ConvGeometry& g;
+  const T* x;
+  const index_t channels;  // of a group
+  const Block block;
+  const index_t high, wide;
+
+  StagedInput(const ConvGeometry& g, const T* x)
+      : g(g),
+        x(x),
+        channels(g.c / g.groups),
+        block(g.n, g.p, g.q, 1),
+        high((block.rows - 1) * g.stride_h + (g.r - 1) * g.dilation_h + 1),
+        wide((g.q - 1) * g.stride_w + (g.s - 1) * g.dilation_w + 1) {}
+
+  index_t area() const { return block.images * high * wide; }
+
+  // Where column c * taps + t of the gradient finds its first pixel in stage_planar's planes.
+  index_t offset(index_t column) const {
+    const index_t c = column / (g.r * g.s), t = column % (g.r * g.s);
+    return c * area() + t / g.s * g.dilation_h * wide + t % g.s * g.dilation_w;
+  }
+
+  // f(pixels) for one block after the other.
+  template <class F>
+  void each_block(F f) const {
+    for (index_t n = 0; n < g.n; n += block.images) {
+      for (index_t i = 0; i < g.p; i += block.rows) {
+        f(Pixels{n, std::min(block.images, g.n - n), i, std::min(block.rows, g.p - i)});
+      }
+    }
+  }
+
+  // Calls inside(from, to, count) for the part of each staged row that lies inside x, and
+  // outside(to, count) for the margins; `to` counts pixels [image][high][wide].
+  template <class Inside, class Outside>
+  void each_row(const Pixels& pixels, Inside inside, Outside outside) const {
+    const index_t top = pixels.i * g.stride_h - g.pad_h;
+    const index_t begin = std::min(g.pad_w, wide);
+    const index_t end = std::clamp(g.pad_w + g.w, begin, wide);
+    index_t to = 0;
+    for (index_t n = pixels.n; n < pixels.n + pixels.images; ++n) {
+      for (index_t y = top; y < top + high; ++y, to += wide) {
+        if (y < 0 || y >= g.h) {
+          outside(to, wide);
+          continue;
+        }
+        outside(to, begin);
+        inside(n * g.x_size() + y * g.w, to + begin, end - begin);
+        outside(to + end, wide - end);
+      }
+    }
+  }
+
+  // All channels as [channel][image of a block][high][wide].
+  void stage_planar(index_t group, const Pixels& pixels, T* to) const {
+    for (index_t c = 0; c < channels; ++c, to += block.images * high * wide) {
+      const T* from = x + (group * channels + c) * g.h * g.w;
+      each_row(
+          pixels,
+          [&](index_t source, index_t at, index_t count) {
+            std::copy_n(from + source, count, to + at);
+          },
+          [&](index_t at, index_t count) { std::fill_n(to + at, count, T(0)); });
+    }
+  }
+};
+
 // The gradient of the weight for R rows that share one x. Columns of the product are the channels
 // of x, one product per tap, read from a staged copy [image][row][column][channel]; where the
 // channels fill a tile badly, columns are all (channel, tap) pairs, each pixel's gathered into one
 // vector. Rows are the output channels of all R cotangents. A block of pixels is summed from zero
 // and added to the result, blocks in order, so that long sums stay accurate.
 template <class T>
-class WeightGradient {
+class WeightGradient : StagedInput<T> {
  public:
   WeightGradient(const ConvGeometry& g, const T* x, In<T> gy, Out<T> gw)
-      : g(g),
-        x(x),
+      : StagedInput<T>(g, x),
         gy(gy),
         gw(gw),
-        channels(g.c / g.groups),
         m(g.k / g.groups),
         taps(g.r * g.s),
-        gathered(3 * channels < 2 * round_up(channels, kWidth)),
+        gathered(narrow(g)),
         columns(gathered ? channels * taps : channels),
         products(gathered ? 1 : taps),
         threads(worthwhile_threads(g.flops() * gw.count)),
-        block(g.n, g.p, g.q, 1),
-        high((block.rows - 1) * g.stride_h + (g.r - 1) * g.dilation_h + 1),
-        wide((g.q - 1) * g.stride_w + (g.s - 1) * g.dilation_w + 1),
         run_offset(gathered ? columns / run() : 0) {
     for (index_t u = 0; gathered && u < columns / run(); ++u) {
-      const index_t c = u * run() / taps, t = u * run() % taps;
-      run_offset.data()[u] =
-          (c * block.images * high + t / g.s * g.dilation_h) * wide + t % g.s * g.dilation_w;
+      run_offset.data()[u] = this->offset(u * run());
     }
+  }
+
+  // Channels fill a tile badly?
+  static bool narrow(const ConvGeometry& g) {
+    const index_t channels = g.c / g.groups;
+    return 3 * channels < 2 * round_up(channels, kWidth);
   }
 
   void compute() const {
@@ -439,10 +515,9 @@ class WeightGradient {
     const index_t pixels = block.images * block.rows * g.q;
     const index_t most_panels = (panels + column_parts - 1) / column_parts;
     const index_t most_tiles = (all_tiles + row_parts - 1) / row_parts;
-    const index_t area = block.images * high * wide;
-    const index_t planar = gathered ? round_up(area * channels + kOverrun, 64) : 0;
+    const index_t planar = gathered ? round_up(area() * channels + kOverrun, 64) : 0;
     const index_t stage =
-        planar + (gathered ? pixels * gathered_width(most_panels) : area * most_panels * kWidth);
+        planar + (gathered ? pixels * gathered_width(most_panels) : area() * most_panels * kWidth);
     const index_t left = round_up(most_tiles * kMaxTileRows * pixels, 64);
     const index_t sums = products * kMaxTileRows * kWidth;
     const index_t own = stage + left + sums;
@@ -459,6 +534,9 @@ class WeightGradient {
   }
 
  private:
+  using typename StagedInput<T>::Pixels;
+  using StagedInput<T>::g, StagedInput<T>::x, StagedInput<T>::channels, StagedInput<T>::block,
+      StagedInput<T>::high, StagedInput<T>::wide, StagedInput<T>::area;
   static constexpr index_t kWidth = Simd<T>::kWidth, kLanes = Simd<T>::kLanes;
 
   // What one thread computes: tiles [first_tile, last_tile) of all rows' output channels, panels
@@ -469,25 +547,17 @@ class WeightGradient {
   struct Memory {
     T *planar, *right, *left, *sums;
   };
-  // Images [n, n + images) and their output rows [i, i + rows).
-  struct Pixels {
-    index_t n, images, i, rows;
-  };
-
   void compute_share(const Share& share, const TileRows& tiles, const Memory& memory) const {
-    for (index_t n = 0; n < g.n; n += block.images) {
-      for (index_t i = 0; i < g.p; i += block.rows) {
-        const Pixels pixels{n, std::min(block.images, g.n - n), i, std::min(block.rows, g.p - i)};
-        if (gathered) {
-          stage_planar(share, pixels, memory.planar);
-          gather(share, pixels, memory.planar, memory.right);
-        } else {
-          stage_channels(share, pixels, memory.right);
-        }
-        pack_cotangents(share, tiles, pixels, memory.left);
-        multiply_block(share, tiles, pixels, memory);
+    this->each_block([&](const Pixels& pixels) {
+      if (gathered) {
+        this->stage_planar(share.group, pixels, memory.planar);
+        gather(share, pixels, memory.planar, memory.right);
+      } else {
+        stage_channels(share, pixels, memory.right);
       }
-    }
+      pack_cotangents(share, tiles, pixels, memory.left);
+      multiply_block(share, tiles, pixels, memory);
+    });
   }
 
   // First output channel (over all groups) of a tile that counts through all rows.
@@ -559,34 +629,13 @@ class WeightGradient {
     }
   }
 
-  // Calls inside(from, to, count) for the part of each staged row that lies inside x, and
-  // outside(to, count) for the margins; `to` counts pixels [image][high][wide].
-  template <class Inside, class Outside>
-  void each_row(const Pixels& pixels, Inside inside, Outside outside) const {
-    const index_t top = pixels.i * g.stride_h - g.pad_h;
-    const index_t begin = std::min(g.pad_w, wide);
-    const index_t end = std::clamp(g.pad_w + g.w, begin, wide);
-    index_t to = 0;
-    for (index_t n = pixels.n; n < pixels.n + pixels.images; ++n) {
-      for (index_t y = top; y < top + high; ++y, to += wide) {
-        if (y < 0 || y >= g.h) {
-          outside(to, wide);
-          continue;
-        }
-        outside(to, begin);
-        inside(n * g.x_size() + y * g.w, to + begin, end - begin);
-        outside(to + end, wide - end);
-      }
-    }
-  }
-
   // The share's channels as [panel][image][high][wide][kWidth].
   void stage_channels(const Share& share, const Pixels& pixels, T* to) const {
     const index_t end = std::min(share.last_panel * kWidth, channels);
     for (index_t c = share.first_panel * kWidth; c < end; c += kWidth) {
       const T* from = x + (share.group * channels + c) * g.h * g.w;
       const index_t width = std::min(kWidth, end - c);
-      each_row(
+      this->each_row(
           pixels,
           [&](index_t source, index_t at, index_t count) {
             transpose(from + source, g.h * g.w, 1, width, count, to + at * kWidth, kWidth);
@@ -596,19 +645,6 @@ class WeightGradient {
           },
           [&](index_t at, index_t count) { std::fill_n(to + at * kWidth, count * kWidth, T(0)); });
       to += pixels.images * high * wide * kWidth;
-    }
-  }
-
-  // All channels as [channel][image of a block][high][wide].
-  void stage_planar(const Share& share, const Pixels& pixels, T* to) const {
-    for (index_t c = 0; c < channels; ++c, to += block.images * high * wide) {
-      const T* from = x + (share.group * channels + c) * g.h * g.w;
-      each_row(
-          pixels,
-          [&](index_t source, index_t at, index_t count) {
-            std::copy_n(from + source, count, to + at);
-          },
-          [&](index_t at, index_t count) { std::fill_n(to + at, count, T(0)); });
     }
   }
 
@@ -648,18 +684,171 @@ class WeightGradient {
     }
   }
 
-  const ConvGeometry& g;
-  const T* x;
   In<T> gy;
   Out<T> gw;
-  index_t channels, m, taps;
+  index_t m, taps;
   bool gathered;
   index_t columns, products;  // of one product; products into which a tile's columns unfold
   int threads;
-  Block block;
-  index_t high, wide;           // a staged image
   Scratch<index_t> run_offset;  // place of each run of taps in the staged planes
 };
+
+// The gradient of the weight where the input is narrow and output rows are whole vectors: a vector
+// of accumulators per element of gw, its lanes the pixels modulo kLanes,
+//   lanes[k][c, t] += gy[k][pixels] x[c][pixels shifted by t],
+// for kTall channels of the output (of all R rows) times kAcross pairs (c, t) at a time, straight
+// from gy and the staged input: nothing is gathered or transposed. A block of pixels is summed from
+// zero in registers and added to the lanes, blocks in order; the lanes are added up at the end. The
+// order of an element's sum depends on nothing but the geometry.
+template <class T>
+class NarrowWeightGradient : StagedInput<T> {
+ public:
+  static bool serves(const ConvGeometry& g) { return g.stride_w == 1 && g.q % kLanes == 0; }
+
+  NarrowWeightGradient(const ConvGeometry& g, const T* x, In<T> gy, Out<T> gw)
+      : StagedInput<T>(g, x),
+        gy(gy),
+        gw(gw),
+        m(g.k / g.groups),
+        columns(channels * g.r * g.s),
+        row_tiles((m * gw.count + kTall - 1) / kTall),
+        column_tiles((columns + kAcross - 1) / kAcross) {}
+
+  void compute() const {
+    const int threads = worthwhile_threads(g.flops() * gw.count);
+    const index_t row_parts = std::min<index_t>(row_tiles, threads);
+    const index_t column_parts = std::min(column_tiles, (threads + row_parts - 1) / row_parts);
+    const index_t planar = round_up(channels * area(), 64);
+    const index_t tiles = ((row_tiles + row_parts - 1) / row_parts) *
+                          ((column_tiles + column_parts - 1) / column_parts);
+    const index_t own = planar + tiles * kTileSize;
+    const Scratch<T> memory(threads * own);
+#pragma omp parallel for schedule(dynamic) num_threads(threads) if (threads > 1)
+    for (index_t item = 0; item < g.groups * row_parts * column_parts; ++item) {
+      const index_t part = item / column_parts % row_parts, across = item % column_parts;
+      T* mine = memory.data() + omp_get_thread_num() * own;
+      compute_share({item / column_parts / row_parts, row_tiles * part / row_parts,
+                     row_tiles * (part + 1) / row_parts, column_tiles * across / column_parts,
+                     column_tiles * (across + 1) / column_parts},
+                    mine, mine + planar);
+    }
+  }
+
+ private:
+  using typename StagedInput<T>::Pixels;
+  using StagedInput<T>::g, StagedInput<T>::channels, StagedInput<T>::block, StagedInput<T>::high,
+      StagedInput<T>::wide, StagedInput<T>::area;
+  using Vector = typename Simd<T>::Vector;
+  static constexpr int kLanes = Simd<T>::kLanes;
+  // Accumulators, a vector of gy per row and one of x have to fit into the registers.
+  static constexpr int kTall = kMaxTileRows > 6 ? 5 : 3, kAcross = kMaxTileRows > 6 ? 5 : 4;
+  static constexpr int kTile = kTall * kAcross, kTileSize = kTile * kLanes;
+
+  // What one thread computes: tiles [first_row, last_row) x [first_column, last_column).
+  struct Share {
+    index_t group, first_row, last_row, first_column, last_column;
+  };
+
+  void compute_share(const Share& share, T* staged, T* sums) const {
+    const index_t tiles =
+        (share.last_row - share.first_row) * (share.last_column - share.first_column);
+    std::fill_n(sums, tiles * kTileSize, T(0));
+    this->each_block([&](const Pixels& pixels) {
+      this->stage_planar(share.group, pixels, staged);
+      each_tile(share, sums, [&](index_t row, index_t column, T* tile) {
+        add_products(share.group, row, column, pixels, staged, tile);
+      });
+    });
+    each_tile(share, sums, [&](index_t row, index_t column, const T* tile) {
+      for (int u = 0; u < kTile; ++u, tile += kLanes) {
+        const index_t k = row + u % kTall, c = column + u / kTall;
+        if (k >= m * gw.count || c >= columns) continue;
+        T& to = gw[static_cast<std::int32_t>(k / m)][(share.group * m + k % m) * columns + c];
+        T sum = 0;
+        for (int lane = 0; lane < kLanes; ++lane) sum += tile[lane];
+        to = gw.accumulate ? to + sum : sum;
+      }
+    });
+  }
+
+  // f(first row, first column, its sums) for each tile of a share.
+  template <class F>
+  static void each_tile(const Share& share, T* sums, F f) {
+    for (index_t row = share.first_row; row < share.last_row; ++row) {
+      for (index_t column = share.first_column; column < share.last_column; ++column) {
+        f(row * kTall, column * kAcross, sums);
+        sums += kTileSize;
+      }
+    }
+  }
+
+  static Vector load(const T* p) {
+    Vector v;
+    std::memcpy(&v, p, sizeof v);
+    return v;
+  }
+
+  // One tile and one block of pixels. Rows and columns beyond the last repeat it; nobody reads
+  // their sums.
+  void add_products(index_t group, index_t row, index_t column, const Pixels& pixels,
+                    const T* staged, T* sums) const {
+    const T *a[kTall], *b[kAcross];
+    for (int u = 0; u < kTall; ++u) {
+      const index_t k = std::min(row + u, m * gw.count - 1);
+      a[u] = gy[static_cast<std::int32_t>(k / m)] + pixels.n * g.y_size() +
+             ((group * m + k % m) * g.p + pixels.i) * g.q;
+    }
+    for (int u = 0; u < kAcross; ++u) {
+      b[u] = staged + this->offset(std::min(column + u, columns - 1));
+    }
+    const Walk walk{pixels.images, pixels.rows, g.q, g.y_size(), high * wide, g.stride_h * wide};
+    multiply(walk, a, b, sums, std::make_integer_sequence<int, kTall>(),
+             std::make_integer_sequence<int, kTile>());
+  }
+
+  // Pixels of a block, and the elements between images and rows of them in a (gy) and b (staged).
+  struct Walk {
+    index_t images, rows, q, a_image, b_image, b_row;
+  };
+
+  // The packs unroll the loops over rows and accumulators. A function of its own, so that the bases
+  // of a and b stay in registers beside the accumulators.
+  template <int... kRow, int... kUnit>
+  __attribute__((noinline)) static void multiply(const Walk& walk, const T* const* a,
+                                                 const T* const* b, T* sums,
+                                                 std::integer_sequence<int, kRow...>,
+                                                 std::integer_sequence<int, kUnit...>) {
+    Vector lanes[kTile] = {};
+    for (index_t n = 0; n < walk.images; ++n) {
+      index_t at_a = n * walk.a_image, at_b = n * walk.b_image;
+      for (index_t i = 0; i < walk.rows; ++i, at_b += walk.b_row - walk.q) {
+        for (const index_t end = at_a + walk.q; at_a < end; at_a += kLanes, at_b += kLanes) {
+          const Vector left[kTall] = {load(a[kRow] + at_a)...};
+          ((lanes[kUnit] += left[kUnit % kTall] * load(b[kUnit / kTall] + at_b)), ...);
+        }
+      }
+    }
+    const auto add = [](T* to, Vector v) {
+      v += load(to);
+      std::memcpy(to, &v, sizeof v);
+    };
+    (add(sums + kUnit * kLanes, lanes[kUnit]), ...);
+  }
+
+  In<T> gy;
+  Out<T> gw;
+  index_t m, columns;  // of gw, per group and row of R
+  index_t row_tiles, column_tiles;
+};
+
+template <class T>
+void grad_weight_of_shared_input(const ConvGeometry& g, const T* x, In<T> gy, Out<T> gw) {
+  if (WeightGradient<T>::narrow(g) && NarrowWeightGradient<T>::serves(g)) {
+    NarrowWeightGradient<T>(g, x, gy, gw).compute();
+  } else {
+    WeightGradient<T>(g, x, gy, gw).compute();
+  }
+}
 
 }  // namespace
 
@@ -672,13 +861,13 @@ void conv2d_grad_weight(const ConvGeometry& g, In<T> x, In<T> gy, Out<T> gw) {
     return;
   }
   if (x.stride == 0) {
-    WeightGradient<T>(g, x.base, gy, gw).compute();
+    grad_weight_of_shared_input(g, x.base, gy, gw);
     return;
   }
   const int threads = worthwhile_threads(g.flops() * gw.count);
 #pragma omp parallel for schedule(dynamic) num_threads(threads) if (threads > 1)
   for (std::int32_t r = 0; r < gw.count; ++r) {
-    WeightGradient<T>(g, x[r], gy.one(r), gw.one(r)).compute();
+    grad_weight_of_shared_input(g, x[r], gy.one(r), gw.one(r));
   }
 }
 
