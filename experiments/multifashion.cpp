@@ -72,6 +72,7 @@ Settings multifashion_settings() {
       Choice{.standard = "constant", .valid = strings(optim::schedule_names()), .kind = "schedule"},
       "learning rate over the run");
   s.add("clip", Real{.standard = 0, .low = 0}, "bound on the direction's norm; 0: none");
+  s.add("watch", Flag{.standard = false}, "stop at the first NaN or infinity and name its op");
   s.add("workers", Integer{.standard = 0, .low = 0, .high = 64},
         "loader threads; 0: batches are made in the training thread");
   s.add("data", Text{.standard = ""}, "folder of the IDX files; empty: Debian's Fashion-MNIST");
@@ -112,6 +113,7 @@ TrainingOptions training_options(const Settings& s, std::int64_t seed) {
   o.decay = s.real("decay");
   o.schedule = s.text("schedule");
   o.clip_norm = s.real("clip");
+  o.watch = s.flag("watch");
   o.seed = static_cast<std::uint64_t>(seed);
   return o;
 }

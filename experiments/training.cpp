@@ -79,6 +79,7 @@ Training::Training(Arm arm, const TrainingOptions& options, data::DatasetPtr tra
       telemetry_(static_cast<int>(arm_.tasks.size())),
       loss_sums_(arm_.tasks.size()) {
   optimizer_->clip.norm = options.clip_norm;
+  tape_.watch_nonfinite(options.watch);
 }
 
 void Training::compute_losses(const Context& ctx) {

@@ -38,6 +38,7 @@ struct TrainingOptions {
   double rate = 1e-3, momentum = 0.9, decay = 0;
   std::string schedule = "constant";
   double clip_norm = 0;
+  bool watch = false;      ///< name the op and module where a NaN or infinity first appears
   std::uint64_t seed = 0;  ///< of initial weights, order of the data, the method's draws
 };
 

@@ -123,6 +123,30 @@ TEST_CASE("per-sample losses of LeNet as rows: each is the gradient of its sampl
   }
 }
 
+TEST_CASE(
+    "tasks with their own input batches: row t is the gradient of task t's loss on its batch") {
+  Problem p("lenet", {1, 20, 20}, 4, {4, 3});
+  const Tensor other = Tensor::empty({7, 1, 20, 20});
+  Rng(11).fill_normal(other);
+  const Tensor labels = Tensor::zeros({7}, DType::i64);
+  const auto loss = [&](Tape& tape, int task) {
+    const Context ctx{.theta = &p.theta, .tape = &tape, .training = true};
+    const Var features = p.net->features(ctx, task == 0 ? p.x : other);
+    return cross_entropy(p.net->head(ctx, task, features), task == 0 ? p.labels[0] : labels);
+  };
+  Tape tape;
+  const std::vector<Var> losses{loss(tape, 0), loss(tape, 1)};
+  GradientMatrix together(p.store, 2);
+  tape.backward(losses, together);
+  for (int t = 0; t < 2; ++t) {
+    Tape own;
+    const Seed seed{loss(own, t), t, 1, {}};
+    GradientMatrix alone(p.store, 2);
+    own.backward(std::span(&seed, 1), 2, &alone);
+    CHECK(same_bits(together.row(t), alone.row(t)));
+  }
+}
+
 TEST_CASE("a step of Step and Optimizer is the sum of losses' step for equal weights") {
   Problem p("lenet", {1, 20, 20}, 6, {4, 3}), q("lenet", {1, 20, 20}, 6, {4, 3});
   multitask::Step step(p.store, multitask::make_aggregator("sum"), 2);
