@@ -117,9 +117,12 @@ TEST_CASE("networks agree with torchvision in f64") {
 // ReLUs near zero switch and batch norm divides by the deviation of a few values. On this input
 // PyTorch's own f32 differs from its f64 by (output, gradient of conv1) 1e-6 and 3e-6 for
 // ResNet-18, but by 6e-5 and 1e-2 for ResNet-50: there f32 is held to PyTorch in evaluation only.
+// 2e-2 for gradients, not 1e-4: builds without fused multiply-add (x86-64-v2) round otherwise, and
+// one ReLU that switches moves conv1's gradient of resnet18-32 by 8e-3. The f64 test holds them to
+// 1e-9.
 TEST_CASE("networks agree with torchvision in f32") {
-  check_network("resnet18", {4, 3, 39, 35}, DType::f32, {1e-5, 1e-5, 1e-4});
-  check_network("resnet18-32", {3, 3, 19, 17}, DType::f32, {1e-5, 1e-5, 1e-4});
+  check_network("resnet18", {4, 3, 39, 35}, DType::f32, {1e-5, 1e-5, 2e-2});
+  check_network("resnet18-32", {3, 3, 19, 17}, DType::f32, {1e-5, 1e-5, 2e-2});
   check_evaluation(*rig_of("resnet50", {3, 39, 35}, {7}, DType::f32), "resnet50", {4, 3, 39, 35},
                    1e-5);
 }
