@@ -11,18 +11,19 @@
 
 namespace concord::multitask {
 
-/// A ring of the latest steps, one row of named numbers per step. Columns, for tasks t and pairs i
-/// < j:
+/// A ring of the latest steps, one row of named numbers per step. The columns, for tasks t and
+/// pairs of tasks i < j, are:
 ///
-///   loss_t          as given to the method; absent tasks and missing losses are NaN
-///   norm_t          |g_t|
-///   weight_t        of d = sum_t weight_t g_t
-///   cos_i_j         cosine of g_i and g_j (0 when one is zero); only for at most kMaxPairTasks
-///   tasks mean_cosine     over all pairs, like the next three conflict_rate   share of pairs with
-///   cosine < 0 magnitude_similarity  2 |g_i| |g_j| / (|g_i|^2 + |g_j|^2), 1 = equal length
-///   (PCGrad, definition 2) gate_open       share of the tasks other than `main` with cosine to
-///   `main` >= 0: what a cosine gate does direction_norm  |d| min_progress    min_t <g_t, d>:
-///   negative when a step of this method makes some task worse
+/// - loss_t: as given to the method; NaN for absent tasks and missing losses
+/// - norm_t: |g_t|
+/// - weight_t: of d = sum_t weight_t g_t
+/// - cos_i_j: cosine of g_i and g_j, 0 when one is zero; for at most kMaxPairTasks tasks
+/// - mean_cosine: over all pairs, like the next two
+/// - conflict_rate: share of pairs with a negative cosine
+/// - magnitude_similarity: 2 |g_i| |g_j| / (|g_i|^2 + |g_j|^2), 1 = equal length (PCGrad, def. 2)
+/// - gate_open: share of the tasks other than `main` with cosine to `main` >= 0, as a cosine gate
+/// - direction_norm: |d|
+/// - min_progress: min_t <g_t, d>, negative when the step makes some task worse
 ///
 /// Pair columns of a step with fewer than two tasks are NaN.
 class Telemetry {

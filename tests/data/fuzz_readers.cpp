@@ -98,22 +98,6 @@ bool accepts(const Reader& reader, Bytes bytes) {
   }
 }
 
-}  // namespace
-
-#ifdef CONCORD_LIBFUZZER_READER
-
-extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-  static const Reader& reader = *std::find_if(
-      kReaders.begin(), kReaders.end(),
-      [](const Reader& r) { return std::strcmp(r.name, CONCORD_LIBFUZZER_READER) == 0; });
-  accepts(reader, std::as_bytes(std::span(data, size)));
-  return 0;
-}
-
-#else
-
-namespace {
-
 /// The random numbers of one case, in the order they are asked for.
 class Draws {
  public:
@@ -271,5 +255,3 @@ int main(int argc, char** argv) {
               cases - accepted);
   return 0;
 }
-
-#endif
