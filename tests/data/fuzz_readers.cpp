@@ -5,7 +5,6 @@
 //
 // A case is a function of (seed, case number): a file of corpus/READER with one to eight mutations,
 // mostly few.
-// With CONCORD_FUZZ (clang) the same readers also become libFuzzer programs, one each.
 #include <concord/data/cifar.h>
 #include <concord/data/csv.h>
 #include <concord/data/idx.h>
