@@ -35,20 +35,43 @@ constexpr std::array kBenchmarks{
               bench_resnet18},
     Benchmark{"rows", "backward pass: one sweep for T tasks over T separate sweeps", bench_rows},
     Benchmark{"mallocs", "memory requests of a training step after the first few", bench_mallocs},
+    Benchmark{"multitask/lenet",
+              "steps of T tasks and their parts: LeNet, 36x36 images, batch 256, Adam",
+              bench_multitask_lenet},
+    Benchmark{"multitask/mlp",
+              "steps of T tasks and their parts: MLP 784-1000-780, batch 64, SGD with momentum",
+              bench_multitask_mlp},
+    Benchmark{"multitask/resnet18",
+              "steps of T tasks and their parts: ResNet-18 on 32x32 images, SGD with momentum",
+              bench_multitask_resnet18},
+    Benchmark{"multitask/solvers",
+              "the methods alone, on the Gram matrix of a Gaussian T x P matrix",
+              bench_multitask_solvers},
+    Benchmark{"multitask/memory", "peak memory of a PCGrad step beside its parts, MB",
+              bench_multitask_memory},
 };
 
-/// The benchmarks asked for, in the order of the list.
+/// "multitask" for "multitask/mlp".
+std::string_view family(std::string_view name) { return name.substr(0, name.find('/')); }
+
+/// The benchmarks asked for, by name or by family, in the order of the list.
 std::vector<const Benchmark*> chosen(const std::vector<std::string>& wanted) {
-  std::vector<std::string> names;
-  for (const Benchmark& b : kBenchmarks) names.emplace_back(b.name);
+  const auto answers = [](const Benchmark& b, const std::string& name) {
+    return name == b.name || name == family(b.name);
+  };
   for (const std::string& name : wanted) {
-    if (std::find(names.begin(), names.end(), name) == names.end()) {
-      throw_unknown("benchmark", name, names);
+    if (std::any_of(kBenchmarks.begin(), kBenchmarks.end(),
+                    [&](const Benchmark& b) { return answers(b, name); })) {
+      continue;
     }
+    std::vector<std::string> names;
+    for (const Benchmark& b : kBenchmarks) names.emplace_back(b.name);
+    throw_unknown("benchmark", name, names);
   }
   std::vector<const Benchmark*> list;
   for (const Benchmark& b : kBenchmarks) {
-    if (wanted.empty() || std::find(wanted.begin(), wanted.end(), b.name) != wanted.end()) {
+    if (wanted.empty() || std::any_of(wanted.begin(), wanted.end(),
+                                      [&](const std::string& name) { return answers(b, name); })) {
       list.push_back(&b);
     }
   }
@@ -127,7 +150,7 @@ void Timings::add(const std::string& name, const Timing& t, const Work& work,
 int bench(const BenchOptions& options) {
   const auto list = chosen(options.names);
   if (options.list) {
-    for (const Benchmark* b : list) fmt::print("{:<9} {}\n", b->name, b->help);
+    for (const Benchmark* b : list) fmt::print("{:<19} {}\n", b->name, b->help);
     return 0;
   }
   const int threads = choose_threads(options.threads);

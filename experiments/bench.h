@@ -22,7 +22,7 @@ struct Benchmark {
 std::span<const Benchmark> benchmarks();
 
 struct BenchOptions {
-  std::vector<std::string> names;  ///< empty: all
+  std::vector<std::string> names;  ///< empty: all; "multitask" for all of "multitask/..."
   bool list = false;               ///< only say which there are
   bool json = false;               ///< one JSON object instead of tables
   int threads = 0;                 ///< 0: as info.h chooses

@@ -70,6 +70,14 @@ std::string time_text(double seconds);
 /// that C libraries take by malloc, once at their start, is not counted.
 std::optional<std::uint64_t> operator_new_calls();
 
+/// What a step asks of the memory, once it has run a few times.
+struct Requests {
+  double blocks = 0;                   ///< handed out by the allocator
+  double system = 0;                   ///< of these, taken from the system
+  std::optional<double> operator_new;  ///< calls
+};
+Requests requests_per_step(const std::function<void()>& step);
+
 // The benchmarks. bench_kernels.cpp:
 Section bench_copy(const Roofs& roofs);
 Section bench_gemm(const Roofs& roofs);
@@ -81,5 +89,11 @@ Section bench_lenet(const Roofs& roofs);
 Section bench_resnet18(const Roofs& roofs);
 Section bench_rows(const Roofs& roofs);
 Section bench_mallocs(const Roofs& roofs);
+// bench_multitask.cpp:
+Section bench_multitask_lenet(const Roofs& roofs);
+Section bench_multitask_mlp(const Roofs& roofs);
+Section bench_multitask_resnet18(const Roofs& roofs);
+Section bench_multitask_solvers(const Roofs& roofs);
+Section bench_multitask_memory(const Roofs& roofs);
 
 }  // namespace concord::experiments
