@@ -20,6 +20,8 @@ enum class Columns {
 /// Padding is zero, and so is, after a sweep, every slice that no loss reached in it.
 class GradientMatrix {
  public:
+  /// `tasks` is T, or 1 for rows that are already combined (SweepOptions::combine); heads have
+  /// their part in both. Throws ValueError when it is not positive.
   GradientMatrix(const ParameterStore& store, int tasks, DType dtype = DType::f32,
                  Columns columns = Columns::shared, Device device = kCpu);
 
@@ -60,7 +62,7 @@ class GradientMatrix {
 
  private:
   std::size_t index(SliceId id, int row) const {
-    return static_cast<std::size_t>(id) * tasks_ + row;
+    return static_cast<std::size_t>(id) * tasks_ + (place(id).head ? 0 : row);
   }
 
   const ParameterStore* store_;

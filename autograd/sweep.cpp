@@ -38,10 +38,12 @@ void write_row(DType dtype, std::byte* to, const std::byte* from, index_t n, dou
 void Sweep::run(std::span<const Seed> seeds, const Var* diagonal, int rows, int first, int last,
                 GradientMatrix* g, const SweepOptions& options) {
   g_ = g;
-  rows_ = rows;
+  combine_ = options.combine;
+  combined_ = combine_.empty() ? -1 : rows;
+  rows_ = combine_.empty() ? rows : rows + 1;
   first_ = first;
-  last_ = last;
-  words_ = (rows + 63) / 64;
+  last_ = combine_.empty() ? last : rows_;
+  words_ = (rows_ + 63) / 64;
   prepare(seeds, diagonal, options);
 
   if (diagonal) {
@@ -54,7 +56,8 @@ void Sweep::run(std::span<const Seed> seeds, const Var* diagonal, int rows, int 
     const Tensor cotangent =
         seed.cotangent.defined() ? seed.cotangent : Tensor::full({}, 1, seed.var.dtype());
     allocate(seed.var.id());
-    add_row(seed.var.id(), seed.row, cotangent.raw(), seed.scale);
+    const Into to = into(seed.var.id(), seed.row);
+    add_row(seed.var.id(), to.row, cotangent.raw(), seed.scale * to.scale);
   }
   for (int id = static_cast<int>(state_.size()) - 1; id >= 0; --id) {
     if (state_[id].list >= 0) visit(id, options);
@@ -80,8 +83,19 @@ void Sweep::prepare(std::span<const Seed> seeds, const Var* diagonal, const Swee
     if (s.row >= first_ && s.row < last_) reach(s.var.id(), s.row);
   }
   for (int id = static_cast<int>(nodes.size()) - 1; id >= 0; --id) {
-    const std::uint64_t* mask = &masks_[id * words_];
-    if (std::all_of(mask, mask + words_, [](std::uint64_t w) { return w == 0; })) continue;
+    std::uint64_t* mask = &masks_[id * words_];
+    int reached = 0;
+    for (int w = 0; w < words_; ++w) reached += std::popcount(mask[w]);
+    if (reached == 0) continue;
+    if (options.heads_only && shared(id)) {
+      throw UsageError(
+          fmt::format("backward: '{}' is shared, only heads were expected above the features",
+                      g_->store().slice(nodes[id].parameter).name));
+    }
+    if (combined_ >= 0 && (shared(id) || (reached > 1 && !parameter(id)))) {
+      std::fill_n(mask, words_, std::uint64_t{0});
+      reach(id, combined_);
+    }
     state_[id].list = list_of(mask);
     if (options.stop_at_wanted && state_[id].wanted >= 0) continue;
     for (const int input : tape_.inputs(nodes[id])) {
@@ -125,13 +139,13 @@ const std::int32_t* Sweep::map(int from, int to) {
 }
 
 bool Sweep::written(int id, int row) const {
-  if (parameter(id)) return g_->written(tape_.nodes_[id].parameter, row);
+  if (parameter(id)) return g_->written(tape_.nodes_[id].parameter, matrix_row(row));
   return written_[id * words_ + row / 64] >> (row % 64) & 1;
 }
 
 void Sweep::set_written(int id, int row) {
   if (parameter(id))
-    g_->set_written(tape_.nodes_[id].parameter, row);
+    g_->set_written(tape_.nodes_[id].parameter, matrix_row(row));
   else
     written_[id * words_ + row / 64] |= std::uint64_t{1} << (row % 64);
 }
@@ -144,9 +158,11 @@ void Sweep::allocate(int id) {
     if (g_->place(tape_.nodes_[id].parameter).head &&
         (rows.size() != 1 || rows[0] != slice.group)) {
       const int other = rows[0] != slice.group ? rows[0] : rows[1];
-      throw UsageError(fmt::format(
-          "backward: the loss of task {} reaches '{}', which belongs to the head of task {}", other,
-          slice.name, slice.group));
+      throw UsageError(
+          fmt::format("backward: {} reaches '{}', which belongs to the head of task {}",
+                      other == combined_ ? "the sum of several losses"
+                                         : fmt::format("the loss of task {}", other),
+                      slice.name, slice.group));
     }
     return;
   }
@@ -164,7 +180,7 @@ std::byte* Sweep::row(int id, int row) {
   if (parameter(id)) {
     const GradientMatrix::Place p = g_->place(n.parameter);
     return p.tensor->raw() +
-           static_cast<std::size_t>(p.offset + (p.head ? 0 : row) * p.stride) * size;
+           static_cast<std::size_t>(p.offset + (p.head ? 0 : matrix_row(row)) * p.stride) * size;
   }
   const auto& rows = lists_[state_[id].list].rows;
   const auto position = std::lower_bound(rows.begin(), rows.end(), row) - rows.begin();
@@ -224,7 +240,9 @@ Sink::Place Sweep::place(int node, int k) {
   allocate(target);
   int already = 0;
   for (const std::int32_t r : rows) already += written(target, r);
-  if (already != 0 && already != count) {  // some rows would be written, others added to
+  const bool weighted = into(target, rows[0]).row != rows[0];
+  // Some rows would be written and others added to, or all have to be weighted first.
+  if (weighted || (already != 0 && already != count)) {
     pending_.push_back(
         {target, list, Form::dense, Tensor::empty({count, numel}, tn.dtype, tn.device)});
     return {&pending_.back().values, 0, numel, nullptr, count, false};
@@ -233,7 +251,8 @@ Sink::Place Sweep::place(int node, int k) {
   if (parameter(target)) {
     const GradientMatrix::Place p = g_->place(tn.parameter);
     if (p.head) return {p.tensor, p.offset, 0, nullptr, 1, already != 0};
-    return {p.tensor, p.offset, p.stride, rows.data(), count, already != 0};
+    return {p.tensor, p.offset,    p.stride, combined_ < 0 ? rows.data() : nullptr,
+            count,    already != 0};
   }
   return {&t.cotangent, 0, numel, map(list, t.list), count, already != 0};
 }
@@ -245,8 +264,10 @@ void Sweep::settle() {
     const std::size_t size = size_of(n.dtype);
     if (p.form == Form::dense) {
       const std::size_t bytes = static_cast<std::size_t>(n.shape.numel()) * size;
-      for (std::size_t i = 0; i < rows.size(); ++i)
-        add_row(p.target, rows[i], p.values.raw() + i * bytes, 1);
+      for (std::size_t i = 0; i < rows.size(); ++i) {
+        const Into to = into(p.target, rows[i]);
+        add_row(p.target, to.row, p.values.raw() + i * bytes, to.scale);
+      }
       continue;
     }
     const index_t sample = n.shape.span(1, n.shape.rank());
@@ -332,7 +353,8 @@ void Sweep::check_finite(int id, int k, int input) {
   };
   if (parameter(input) || state_[input].form == Form::dense) {
     for (const std::int32_t r : lists_[state_[id].list].rows) {
-      if (written(input, r)) count(row(input, r), t.shape.numel());
+      const int to = into(input, r).row;
+      if (written(input, to)) count(row(input, to), t.shape.numel());
     }
   } else if (state_[input].form == Form::diagonal) {
     count(state_[input].cotangent.raw(), t.shape.numel());

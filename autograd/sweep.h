@@ -5,6 +5,9 @@
 // complete when it is visited, its vector-Jacobian product hands them on, and they are freed at
 // once.
 //
+// With weights to combine by (SweepOptions::combine), nodes that several rows reach have one row of
+// their own, the combined one; what comes from above is weighted on its way there.
+//
 // A parameter's rows lie in the GradientMatrix. Rows are never summed into zeros: the first writer
 // of a row writes, later ones add, so that T rows have the bits of T separate sweeps.
 #pragma once
@@ -56,6 +59,19 @@ class Sweep {
   };
 
   bool parameter(int id) const { return g_ && tape_.nodes_[id].parameter >= 0; }
+  bool shared(int id) const { return parameter(id) && !g_->place(tape_.nodes_[id].parameter).head; }
+  /// Where a row that comes from above goes in node `id`, and times what.
+  struct Into {
+    int row;
+    double scale;
+  };
+  Into into(int id, int row) const {
+    if (combine_.empty() || row == combined_ || lists_[state_[id].list].rows[0] != combined_)
+      return {row, 1};
+    return {combined_, combine_[static_cast<std::size_t>(row)]};
+  }
+  /// Row of the gradient matrix.
+  int matrix_row(int row) const { return combine_.empty() ? row : 0; }
   void prepare(std::span<const Seed> seeds, const Var* diagonal, const SweepOptions& options);
   int list_of(const std::uint64_t* mask);
   const std::int32_t* map(int from, int to);
@@ -74,6 +90,8 @@ class Sweep {
   Tape& tape_;
   GradientMatrix* g_ = nullptr;
   int rows_ = 0, first_ = 0, last_ = 0, words_ = 0;
+  std::span<const double> combine_;
+  int combined_ = -1;  // index of the combined row, after all others
   std::vector<State> state_;
   std::vector<std::uint64_t> masks_, written_;
   std::deque<RowList> lists_;  // deques: places stay put while kernels hold them

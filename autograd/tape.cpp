@@ -143,9 +143,18 @@ void Tape::sweep(std::span<const Seed> seeds, const Var* per_sample, int rows, G
   if (g && theta_ && &g->store() != &theta_->store()) {
     throw UsageError("backward: the gradient matrix belongs to another parameter store");
   }
-  if (g && g->tasks() != rows)
-    throw ValueError(
-        fmt::format("backward: {} rows into a gradient matrix of {}", rows, g->tasks()));
+  const bool combine = !options.combine.empty();
+  if (combine &&
+      (per_sample || !options.wanted.empty() || static_cast<int>(options.combine.size()) != rows)) {
+    throw UsageError(
+        fmt::format("backward: `combine` takes {} weights (given: {}), scalar losses and no wanted "
+                    "Vars",
+                    rows, options.combine.size()));
+  }
+  if (g && !options.heads_only && g->tasks() != (combine ? 1 : rows)) {
+    throw ValueError(fmt::format("backward: {} rows into a gradient matrix of {}",
+                                 combine ? 1 : rows, g->tasks()));
+  }
   if (!options.wanted.empty()) {
     options.gradients->clear();
     for (const Var& v : options.wanted) {
@@ -155,8 +164,8 @@ void Tape::sweep(std::span<const Seed> seeds, const Var* per_sample, int rows, G
     }
   }
   if (!sweep_) sweep_ = std::make_unique<Sweep>(*this);
-  if (g) g->begin_sweep();
-  const int step = options.max_rows > 0 ? options.max_rows : rows;
+  if (g && !options.add) g->begin_sweep();
+  const int step = options.max_rows > 0 && !combine ? options.max_rows : rows;
   for (int first = 0; first < rows; first += step) {
     sweep_->run(seeds, per_sample, rows, first, std::min(rows, first + step), g, options);
   }

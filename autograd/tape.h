@@ -53,6 +53,17 @@ struct SweepOptions {
   bool stop_at_wanted = false;
   /// At most so many rows at once; 0: all. More sweeps, less memory, the same bits.
   int max_rows = 0;
+  /// Add to what the gradient matrix holds: further batches before one answer, or the second part
+  /// of a sweep in two.
+  bool add = false;
+  /// Of the parameters, only heads get gradients; the matrix may have any number of rows, which are
+  /// left as they are. Throws UsageError when a shared parameter is reached.
+  bool heads_only = false;
+  /// One weight per row, for a sweep whose answer is known: where the rows of several tasks meet,
+  /// and in every shared parameter, they go on as one row, sum_t combine[t] row_t. The gradient
+  /// matrix has one row then; each head gets its own task's gradient, unweighted, as ever. Not to
+  /// be used with `wanted`.
+  std::span<const double> combine;
   /// Called when all rows of a parameter are complete, in the order in which that happens.
   std::function<void(SliceId)> on_complete;
 };

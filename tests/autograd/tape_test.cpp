@@ -365,6 +365,57 @@ TEST_CASE("parameters are reported complete once, when their last user is done")
   CHECK(w_then == std::vector<double>{g.slice(net.w, 0).at({0}), g.slice(net.w, 1).at({0})});
 }
 
+TEST_CASE("a combined sweep is the weighted sum of the rows, and leaves the heads their own") {
+  Net net;
+  Tape tape;
+  const auto losses = net.losses(tape, ramp({5, 3}, 0.3));
+  GradientMatrix rows(net.store, 2, DType::f64), combined(net.store, 1, DType::f64);
+  tape.backward(losses, rows);
+  const std::vector<double> weights{0.3, -1.7};
+  const std::vector<Seed> seeds{{losses[0], 0, 1, {}}, {losses[1], 1, 1, {}}};
+  tape.backward(seeds, 2, &combined, {.combine = weights});
+  const auto sum = [&](index_t i) { return 0.3 * rows.row(0).at({i}) - 1.7 * rows.row(1).at({i}); };
+  for (index_t i = 0; i < rows.columns(); ++i)
+    CHECK(combined.row(0).at({i}) == doctest::Approx(sum(i)).epsilon(1e-14));
+  CHECK(same_bits(combined.heads(), rows.heads()));
+
+  // A task alone: its part of the trunk is weighted although no rows meet.
+  tape.backward(std::span(seeds).first(1), 2, &combined, {.combine = weights});
+  for (index_t i = 0; i < rows.columns(); ++i)
+    CHECK(combined.row(0).at({i}) == doctest::Approx(0.3 * rows.row(0).at({i})).epsilon(1e-14));
+  for (const double v : combined.slice(net.head1, 1).values<double>()) CHECK(v == 0);
+
+  CHECK(error_text<UsageError>([&] {
+          tape.backward(seeds, 2, &combined, {.combine = std::span(weights).first(1)});
+        }) == "backward: `combine` takes 2 weights (given: 1), scalar losses and no wanted Vars");
+  CHECK(error_text<ValueError>([&] { tape.backward(seeds, 2, &rows, {.combine = weights}); }) ==
+        "backward: 1 rows into a gradient matrix of 2");
+  const Var both = times(losses[0], losses[1]);
+  const std::vector<Seed> twice{{both, 0, 1, {}}, {both, 1, 1, {}}};
+  CHECK(error_text<UsageError>([&] { tape.backward(twice, 2, &combined, {.combine = weights}); }) ==
+        "backward: the sum of several losses reaches 'head1', which belongs to the head of task 1");
+}
+
+TEST_CASE("sweeps may add to the rows, and heads may be had alone") {
+  Net net;
+  Tape tape;
+  const auto losses = net.losses(tape, ramp({5, 3}, 0.3));
+  GradientMatrix once(net.store, 2, DType::f64), added(net.store, 2, DType::f64);
+  tape.backward(losses, once);
+  tape.backward(losses, added);
+  const Seed again{losses[1], 1, 0.5, {}};
+  tape.backward(std::span(&again, 1), 2, &added, {.add = true});
+  CHECK(same_bits(once.row(0), added.row(0)));
+  for (index_t i = 0; i < once.columns(); ++i)
+    CHECK(added.row(1).at({i}) == doctest::Approx(1.5 * once.row(1).at({i})).epsilon(1e-15));
+  CHECK(added.slice(net.head1, 1).at({2}) ==
+        doctest::Approx(1.5 * once.slice(net.head1, 1).at({2})).epsilon(1e-15));
+  GradientMatrix one(net.store, 1, DType::f64);
+  const std::vector<Seed> seeds{{losses[0], 0, 1, {}}, {losses[1], 1, 1, {}}};
+  CHECK(error_text<UsageError>([&] { tape.backward(seeds, 2, &one, {.heads_only = true}); }) ==
+        "backward: 'v' is shared, only heads were expected above the features");
+}
+
 TEST_CASE("misuse of a tape is named") {
   Net net;
   Tape tape, other;
@@ -382,8 +433,8 @@ TEST_CASE("misuse of a tape is named") {
   CHECK(error_text<ShapeError>([&] {
           other.backward({y, y}, g);
         }) == "backward: a loss must be a scalar, or be given a cotangent\n  loss  f64[2,3]  cpu");
-  CHECK(error_text<ValueError>([&] { GradientMatrix(net.store, 1); }) ==
-        "gradient matrix: 1 tasks, needs at least 2");
+  CHECK(error_text<ValueError>([&] { GradientMatrix(net.store, 0); }) ==
+        "gradient matrix: 0 tasks");
   CHECK(error_text<UsageError>([&] { g.slice(net.head1, 0); }) ==
         "gradient matrix: 'head1' belongs to task 1, not to task 0");
 }
