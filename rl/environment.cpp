@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 namespace concord::rl {
 namespace {
 
@@ -51,9 +53,11 @@ void VecEnv::step(const Tensor& actions, const StepBuffers& out) {
     const std::int64_t* chosen = actions.data<std::int64_t>();
     const std::uint8_t* mask = action_mask_.data<std::uint8_t>();
     for (index_t i = 0; i < size_; ++i) {
-      if (chosen[i] < 0 || chosen[i] >= a.count || !mask[i * a.count + chosen[i]]) {
+      const std::uint8_t* exists = mask + i * a.count;
+      if (chosen[i] < 0 || chosen[i] >= a.count || !exists[chosen[i]]) {
         throw ValueError(fmt::format("{}: action {} in environment {}, expected one of its {}",
-                                     spec_.name, chosen[i], i, a.count));
+                                     spec_.name, chosen[i], i,
+                                     std::count(exists, exists + a.count, 1)));
       }
     }
   } else {

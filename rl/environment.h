@@ -80,6 +80,8 @@ class VecEnv {
   /// tensors continue a run bit for bit. The content is for the same version on the same kind of
   /// machine, and trusted.
   virtual std::map<std::string, Tensor> state() const = 0;
+  /// True once reset was called, also before the checkpoint that was restored.
+  virtual bool started() const = 0;
   /// A picture of environment i as it is now.
   virtual Canvas render(index_t i) const = 0;
 
@@ -90,9 +92,6 @@ class VecEnv {
   virtual void do_reset(const Tensor& observation) = 0;
   virtual void do_step(const Tensor& actions, const StepBuffers& out) = 0;
   virtual void do_observe(const Tensor& observation) const = 0;
-  /// True once reset was called, also by what a checkpoint restored.
-  virtual bool started() const = 0;
-
   EnvSpec spec_;
   index_t size_;
   Tensor tasks_, action_mask_;

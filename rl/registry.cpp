@@ -6,8 +6,19 @@ namespace {
 
 // clang-format off
 constexpr EnvEntry kEnvironments[] = {
+    // Small and classic
     {"cartpole", "balance a pole on a cart, left or right", "Barto, Sutton, Anderson 1983; Gymnasium's CartPole-v1", make_cartpole},
+    {"pendulum", "swing a pendulum up and keep it there; continuous torque", "Gymnasium's Pendulum-v1", make_pendulum},
     {"catch", "move a paddle under a falling ball", "Mnih et al. 2014; bsuite (Osband et al. 2020)", make_catch},
+    {"deep_sea", "dive right in every row, against a cost, to find the treasure", "Osband et al. 2019; bsuite", make_deep_sea},
+    {"chain", "small rewards at the start of a slippery chain, large ones at its end", "Strens 2000", make_chain},
+    // Grid worlds of the papers; worlds.h has them as exact MDPs
+    {"random_world", "walls, two terminal rewards, noise", "Du et al. 2018, arXiv 1812.02224; Czarnecki et al. 2019", make_random_world},
+    {"two_rooms", "two rooms and a corridor; a task is a goal cell", "Teh et al. 2017, arXiv 1707.04175 (Distral)", make_two_rooms},
+    {"four_rooms", "four rooms seen as planes of pixels; a task is a goal cell", "Sutton, Precup, Singh 1999", make_four_rooms},
+    {"zeng_chain", "five states; the tasks' rewards and two actions are opposite", "Zeng et al. 2021, arXiv 2006.04338", make_zeng_chain},
+    {"zeng_drift_chain", "five states, two of them drift whatever is done", "Zeng et al. 2021, arXiv 2006.04338", make_zeng_drift_chain},
+    {"zeng_map", "10x10 cells with a goal and obstacles per environment", "Zeng et al. 2021, arXiv 2006.04338, figure 2", make_zeng_map},
 };
 // clang-format on
 

@@ -52,6 +52,7 @@ class Vectorised final : public VecEnv {
   }
 
   std::map<std::string, Tensor> state() const override { return {{"environments", memory_}}; }
+  bool started() const override { return slots_[0].elapsed >= 0; }
   Canvas render(index_t i) const override { return game_.draw(slots_[i].state); }
 
  private:
@@ -68,8 +69,6 @@ class Vectorised final : public VecEnv {
 
   /// Below this many environments a step is over before other threads have woken up.
   static constexpr index_t kParallelSize = 512;
-
-  bool started() const override { return slots_[0].elapsed >= 0; }
 
   void begin(Slot& slot, Observed* observation) const {
     slot.elapsed = 0;

@@ -8,6 +8,15 @@
 namespace concord::rl {
 
 EnvPtr make_cartpole(multitask::Options& options, const EnvCount& count);
+EnvPtr make_pendulum(multitask::Options& options, const EnvCount& count);
 EnvPtr make_catch(multitask::Options& options, const EnvCount& count);
+EnvPtr make_deep_sea(multitask::Options& options, const EnvCount& count);
+EnvPtr make_chain(multitask::Options& options, const EnvCount& count);
+EnvPtr make_random_world(multitask::Options& options, const EnvCount& count);
+EnvPtr make_two_rooms(multitask::Options& options, const EnvCount& count);
+EnvPtr make_four_rooms(multitask::Options& options, const EnvCount& count);
+EnvPtr make_zeng_chain(multitask::Options& options, const EnvCount& count);
+EnvPtr make_zeng_drift_chain(multitask::Options& options, const EnvCount& count);
+EnvPtr make_zeng_map(multitask::Options& options, const EnvCount& count);
 
 }  // namespace concord::rl

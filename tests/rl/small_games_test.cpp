@@ -4,6 +4,7 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cmath>
 
 using namespace concord;
@@ -93,4 +94,79 @@ TEST_CASE("catch: following the ball wins every time, standing still does not") 
     for (const float r : out.reward.values<float>()) sum += r;
   }
   CHECK(sum < 0);
+}
+
+TEST_CASE("pendulum: Gymnasium's equations in double precision") {
+  const EnvPtr env = make_env("pendulum", {.size = 1, .seed = 7});
+  const StepBuffers out = env->buffers();
+  env->reset(out.observation);
+  const Tensor actions = env->actions();
+  const float* seen = out.observation.data<float>();
+  double angle = std::atan2(seen[1], seen[0]), speed = seen[2];
+  for (int t = 0; t < 199; ++t) {
+    testing::random_actions(*env, 3, t, actions);
+    if (t == 5) actions.fill(7);  // beyond the range: clamped
+    const double u = std::clamp(actions.item(), -2.0, 2.0), pi = 3.14159265358979;
+    env->step(actions, out);
+    const double lean = std::remainder(angle, 2 * pi);
+    const double cost = lean * lean + 0.1 * speed * speed + 0.001 * u * u;
+    speed = std::clamp(speed + (15 * std::sin(angle) + 3 * u) * 0.05, -8.0, 8.0);
+    angle += speed * 0.05;
+    CHECK(out.reward.item() == doctest::Approx(-cost).epsilon(1e-3));
+    CHECK(seen[0] == doctest::Approx(std::cos(angle)).epsilon(1e-3));
+    CHECK(seen[1] == doctest::Approx(std::sin(angle)).epsilon(1e-3));
+    CHECK(seen[2] == doctest::Approx(speed).epsilon(1e-3));
+    REQUIRE(out.truncated.item() == 0);
+  }
+  env->step(actions, out);
+  CHECK(out.truncated.item() == 1);
+  CHECK(out.terminated.item() == 0);
+}
+
+TEST_CASE("deep sea: only the way to the right pays, and it costs") {
+  for (const char* mixed : {"0", "1"}) {
+    const EnvPtr env = make_env("deep_sea", {.size = 1}, {{"size", "6"}, {"mixed", mixed}});
+    const StepBuffers out = env->buffers();
+    const Tensor actions = env->actions();
+    // Which action is right where: try both in each cell of the diagonal.
+    std::vector<std::int64_t> path;
+    double best = -1;
+    for (int code = 0; code < 64; ++code) {
+      env->reset(out.observation);
+      double sum = 0;
+      for (int t = 0; t < 6; ++t) {
+        actions.data<std::int64_t>()[0] = code >> t & 1;
+        env->step(actions, out);
+        sum += out.reward.item();
+        REQUIRE(out.terminated.item() == (t == 5));
+      }
+      if (sum > 0) {
+        CHECK(best < 0);  // one sequence of 64
+        best = sum;
+        if (mixed[0] == '0')
+          CHECK(code == 63);
+        else
+          CHECK(code != 63);
+      } else {
+        CHECK(sum > -0.0101);
+      }
+    }
+    CHECK(best == doctest::Approx(0.99).epsilon(1e-6));
+  }
+}
+
+TEST_CASE("chain: always forward gains 10 per step with probability 0.8^5, 2 after each slip") {
+  // The stationary distribution of "forward": state 0 after a slip, each next one after a success.
+  // P(last) = 0.8^4, so the mean reward is 0.8 * 0.8^4 * 10 + 0.2 * 2 = 3.6768.
+  const EnvPtr env = make_env("chain", {.size = 1000, .seed = 1}, {{"max_steps", "0"}});
+  const StepBuffers out = env->buffers();
+  const Tensor actions = env->actions();
+  env->reset(out.observation);
+  double sum = 0;
+  for (int t = 0; t < 220; ++t) {
+    env->step(actions, out);
+    if (t >= 20)
+      for (const float r : out.reward.values<float>()) sum += r;
+  }
+  CHECK(sum / 2e5 == doctest::Approx(3.6768).epsilon(0.02));
 }
