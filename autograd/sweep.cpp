@@ -38,13 +38,14 @@ void write_row(DType dtype, std::byte* to, const std::byte* from, index_t n, dou
 void Sweep::run(std::span<const Seed> seeds, const Var* diagonal, int rows, int first, int last,
                 GradientMatrix* g, const SweepOptions& options) {
   g_ = g;
+  options_ = &options;
   combine_ = options.combine;
   combined_ = combine_.empty() ? -1 : rows;
   rows_ = combine_.empty() ? rows : rows + 1;
   first_ = first;
   last_ = combine_.empty() ? last : rows_;
   words_ = (rows_ + 63) / 64;
-  prepare(seeds, diagonal, options);
+  prepare(seeds, diagonal);
 
   if (diagonal) {
     State& s = state_[diagonal->id()];
@@ -60,18 +61,18 @@ void Sweep::run(std::span<const Seed> seeds, const Var* diagonal, int rows, int 
     add_row(seed.var.id(), to.row, cotangent.raw(), seed.scale * to.scale);
   }
   for (int id = static_cast<int>(state_.size()) - 1; id >= 0; --id) {
-    if (state_[id].list >= 0) visit(id, options);
+    if (state_[id].list >= 0) visit(id);
   }
 }
 
-void Sweep::prepare(std::span<const Seed> seeds, const Var* diagonal, const SweepOptions& options) {
+void Sweep::prepare(std::span<const Seed> seeds, const Var* diagonal) {
   const auto& nodes = tape_.nodes_;
   lists_used_ = maps_used_ = 0;
   state_.assign(nodes.size(), State{});
   masks_.assign(nodes.size() * words_, 0);
   written_.assign(nodes.size() * words_, 0);
-  for (std::size_t i = 0; i < options.wanted.size(); ++i)
-    state_[options.wanted[i].id()].wanted = static_cast<int>(i);
+  for (std::size_t i = 0; i < options_->wanted.size(); ++i)
+    state_[options_->wanted[i].id()].wanted = static_cast<int>(i);
 
   const auto reach = [&](int id, int row) {
     masks_[id * words_ + row / 64] |= std::uint64_t{1} << (row % 64);
@@ -87,7 +88,7 @@ void Sweep::prepare(std::span<const Seed> seeds, const Var* diagonal, const Swee
     int reached = 0;
     for (int w = 0; w < words_; ++w) reached += std::popcount(mask[w]);
     if (reached == 0) continue;
-    if (options.heads_only && shared(id)) {
+    if (options_->heads_only && shared(id)) {
       throw UsageError(
           fmt::format("backward: '{}' is shared, only heads were expected above the features",
                       g_->store().slice(nodes[id].parameter).name));
@@ -97,7 +98,7 @@ void Sweep::prepare(std::span<const Seed> seeds, const Var* diagonal, const Swee
       reach(id, combined_);
     }
     state_[id].list = list_of(mask);
-    if (options.stop_at_wanted && state_[id].wanted >= 0) continue;
+    if (options_->stop_at_wanted && state_[id].wanted >= 0) continue;
     for (const int input : tape_.inputs(nodes[id])) {
       if (input < 0) continue;
       for (int w = 0; w < words_; ++w) masks_[input * words_ + w] |= mask[w];
@@ -155,8 +156,7 @@ void Sweep::allocate(int id) {
   if (parameter(id)) {
     const Slice& slice = g_->store().slice(tape_.nodes_[id].parameter);
     const auto& rows = lists_[s.list].rows;
-    if (g_->place(tape_.nodes_[id].parameter).head &&
-        (rows.size() != 1 || rows[0] != slice.group)) {
+    if (g_->in_heads(tape_.nodes_[id].parameter) && (rows.size() != 1 || rows[0] != slice.group)) {
       const int other = rows[0] != slice.group ? rows[0] : rows[1];
       throw UsageError(
           fmt::format("backward: {} reaches '{}', which belongs to the head of task {}",
@@ -164,6 +164,7 @@ void Sweep::allocate(int id) {
                                          : fmt::format("the loss of task {}", other),
                       slice.name, slice.group));
     }
+    g_->acquire(tape_.nodes_[id].parameter);
     return;
   }
   if (s.form == Form::none) {
@@ -270,6 +271,7 @@ void Sweep::settle() {
       }
       continue;
     }
+    allocate(p.target);
     const index_t sample = n.shape.span(1, n.shape.rank());
     for (const std::int32_t r : rows) {
       const std::size_t at = static_cast<std::size_t>(r * sample) * size;
@@ -283,13 +285,13 @@ void Sweep::settle() {
   pending_.clear();
 }
 
-void Sweep::visit(int id, const SweepOptions& options) {
+void Sweep::visit(int id) {
   const Tape::Node& n = tape_.nodes_[id];
   State& s = state_[id];
   if (parameter(id)) {
     allocate(id);  // checks that a head is reached by its own task only
-    if (s.wanted >= 0) collect(id, options);
-    if (options.on_complete && last_ == rows_) options.on_complete(n.parameter);
+    if (s.wanted >= 0) collect(id);
+    if (last_ == rows_) complete(n.parameter);
     return;
   }
   if (!n.call && s.wanted < 0) return;
@@ -301,8 +303,8 @@ void Sweep::visit(int id, const SweepOptions& options) {
         std::memset(row(id, r), 0, static_cast<std::size_t>(n.shape.numel()) * size_of(n.dtype));
     }
   }
-  if (s.wanted >= 0) collect(id, options);
-  if (n.call && !(s.wanted >= 0 && options.stop_at_wanted)) {
+  if (s.wanted >= 0) collect(id);
+  if (n.call && !(s.wanted >= 0 && options_->stop_at_wanted)) {
     if (n.op.samples == 0) densify(id);
     const bool diagonal = s.form == Form::diagonal;
     const Cotangent gy(s.cotangent, n.shape.numel(), static_cast<int>(lists_[s.list].rows.size()),
@@ -321,10 +323,21 @@ void Sweep::visit(int id, const SweepOptions& options) {
   s.cotangent = Tensor();
 }
 
-void Sweep::collect(int id, const SweepOptions& options) {
+void Sweep::complete(SliceId id) {
+  if (g_->complete(id) && options_->on_complete) options_->on_complete(id);
+  g_->release(id);
+}
+
+void Sweep::finish() {
+  for (SliceId id = 0; id < g_->store().slices(); ++id) {
+    if (g_->has(id) && !g_->completed(id)) complete(id);
+  }
+}
+
+void Sweep::collect(int id) {
   const Tape::Node& n = tape_.nodes_[id];
   State& s = state_[id];
-  const Tensor& out = (*options.gradients)[s.wanted];
+  const Tensor& out = (*options_->gradients)[s.wanted];
   const std::size_t bytes = static_cast<std::size_t>(n.shape.numel()) * size_of(n.dtype);
   if (s.form == Form::diagonal) {
     const std::size_t sample = bytes / std::max<index_t>(n.shape[0], 1);

@@ -8,8 +8,9 @@
 // With weights to combine by (SweepOptions::combine), nodes that several rows reach have one row of
 // their own, the combined one; what comes from above is weighted on its way there.
 //
-// A parameter's rows lie in the GradientMatrix. Rows are never summed into zeros: the first writer
-// of a row writes, later ones add, so that T rows have the bits of T separate sweeps.
+// A parameter's rows lie in the GradientMatrix, for good or until they are complete. Rows are never
+// summed into zeros: the first writer of a row writes, later ones add, so that T rows have the bits
+// of T separate sweeps.
 #pragma once
 
 #include <concord/autograd/tape.h>
@@ -28,6 +29,9 @@ class Sweep {
   /// samples.
   void run(std::span<const Seed> seeds, const Var* diagonal, int rows, int first, int last,
            GradientMatrix* g, const SweepOptions& options);
+  /// After the last run: completes the slices that it did not reach (rows of an earlier run, or
+  /// zeros).
+  void finish();
 
   Sink::Place place(int node, int k);
 
@@ -58,8 +62,11 @@ class Sweep {
     Tensor values;
   };
 
-  bool parameter(int id) const { return g_ && tape_.nodes_[id].parameter >= 0; }
-  bool shared(int id) const { return parameter(id) && !g_->place(tape_.nodes_[id].parameter).head; }
+  bool parameter(int id) const {
+    const SliceId slice = tape_.nodes_[id].parameter;
+    return g_ && slice >= 0 && g_->has(slice);
+  }
+  bool shared(int id) const { return parameter(id) && !g_->in_heads(tape_.nodes_[id].parameter); }
   /// Where a row that comes from above goes in node `id`, and times what.
   struct Into {
     int row;
@@ -72,7 +79,7 @@ class Sweep {
   }
   /// Row of the gradient matrix.
   int matrix_row(int row) const { return combine_.empty() ? row : 0; }
-  void prepare(std::span<const Seed> seeds, const Var* diagonal, const SweepOptions& options);
+  void prepare(std::span<const Seed> seeds, const Var* diagonal);
   int list_of(const std::uint64_t* mask);
   const std::int32_t* map(int from, int to);
   bool written(int id, int row) const;
@@ -83,12 +90,14 @@ class Sweep {
   void allocate(int id);
   void densify(int id);
   void settle();
-  void visit(int id, const SweepOptions& options);
-  void collect(int id, const SweepOptions& options);
+  void visit(int id);
+  void complete(SliceId id);
+  void collect(int id);
   void check_finite(int id, int k, int input);
 
   Tape& tape_;
   GradientMatrix* g_ = nullptr;
+  const SweepOptions* options_ = nullptr;  // of the caller, while a sweep runs
   int rows_ = 0, first_ = 0, last_ = 0, words_ = 0;
   std::span<const double> combine_;
   int combined_ = -1;  // index of the combined row, after all others

@@ -164,12 +164,16 @@ void Tape::sweep(std::span<const Seed> seeds, const Var* per_sample, int rows, G
     }
   }
   if (!sweep_) sweep_ = std::make_unique<Sweep>(*this);
-  if (g && !options.add) g->begin_sweep();
   const int step = options.max_rows > 0 && !combine ? options.max_rows : rows;
+  if (g && g->storage() != RowStorage::full && step < rows) {
+    throw UsageError(fmt::format(
+        "backward: {} rows in parts of {}, rows that are not kept need one part", rows, step));
+  }
+  if (g) g->begin_sweep(options.add);
   for (int first = 0; first < rows; first += step) {
     sweep_->run(seeds, per_sample, rows, first, std::min(rows, first + step), g, options);
   }
-  if (g) g->end_sweep();
+  if (g) sweep_->finish();
 }
 
 void Tape::profile(Profile* profile) {

@@ -64,7 +64,9 @@ struct SweepOptions {
   /// matrix has one row then; each head gets its own task's gradient, unweighted, as ever. Not to
   /// be used with `wanted`.
   std::span<const double> combine;
-  /// Called when all rows of a parameter are complete, in the order in which that happens.
+  /// Called when all rows of a parameter are complete, in the order in which that happens; not for
+  /// parameters whose rows are all zero because no loss reached them. Rows are read by
+  /// GradientMatrix::slice_rows().
   std::function<void(SliceId)> on_complete;
 };
 
