@@ -75,7 +75,7 @@ Training::Training(Arm arm, const TrainingOptions& options, data::DatasetPtr tra
           {.rate = options.rate, .momentum = options.momentum, .decay = options.decay})),
       schedule_(optim::make_schedule(options.schedule, total_steps())),
       step_(store_, multitask::make_aggregator(arm_.method, arm_.options),
-            static_cast<int>(arm_.tasks.size()), heads_of(arm_)),
+            static_cast<int>(arm_.tasks.size()), {.heads = heads_of(arm_)}),
       telemetry_(static_cast<int>(arm_.tasks.size())),
       loss_sums_(arm_.tasks.size()) {
   optimizer_->clip.norm = options.clip_norm;

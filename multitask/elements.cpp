@@ -1,4 +1,5 @@
 #include <concord/autograd/gradient_matrix.h>
+#include <concord/multitask/blocks.h>
 #include <concord/multitask/elements.h>
 #include <concord/tensor/check.h>
 
@@ -6,19 +7,21 @@
 
 namespace concord::multitask {
 
-Elements elements_of(const GradientMatrix& gradients, std::span<const int> tasks) {
+Elements elements_of(const GradientMatrix& gradients, std::span<const int> tasks,
+                     const Block& block) {
   if (gradients.device() != kCpu) {
     throw DeviceError("multitask: methods that work on elements have no kernel for this device",
                       {{"gradients", describe(gradients.row(0))}});
   }
   const auto rows = [&]<class T>(kernels::Rows<T> r) {
+    r.base += block.first;
     if (!tasks.empty()) {
       r.map = tasks.data();
       r.count = static_cast<std::int32_t>(tasks.size());
     }
     return r;
   };
-  Elements elements{gradients.columns(), {}};
+  Elements elements{block.size, {}};
   if (gradients.dtype() == DType::f32) {
     elements.rows = rows(gradients.rows<float>());
   } else {

@@ -28,9 +28,10 @@ struct Elements {
   DType dtype() const { return rows.index() == 0 ? DType::f32 : DType::f64; }
 };
 
-/// The rows of the given tasks (all when `tasks` is empty) over the shared columns. Throws
+/// The rows of the given tasks (all when `tasks` is empty) over the columns of a block. Throws
 /// DeviceError when they are not on the CPU. `tasks` must outlive the result.
-Elements elements_of(const GradientMatrix& gradients, std::span<const int> tasks);
+Elements elements_of(const GradientMatrix& gradients, std::span<const int> tasks,
+                     const Block& block);
 
 /// f(first, count, thread) for pieces of the columns, on several threads when there are many.
 /// Columns must not depend on one another.

@@ -31,6 +31,12 @@ void Gram::resize(int tasks) {
   values_.assign(static_cast<std::size_t>(tasks) * static_cast<std::size_t>(tasks), 0.0);
 }
 
+void Gram::add(const Gram& other) {
+  if (other.tasks_ != tasks_)
+    throw ShapeError(fmt::format("gram: {} tasks added to {}", other.tasks_, tasks_));
+  for (std::size_t i = 0; i < values_.size(); ++i) values_[i] += other.values_[i];
+}
+
 double Gram::cosine(int i, int j) const {
   const double norms = norm(i) * norm(j);
   return norms > 0 ? std::clamp((*this)(i, j) / norms, -1.0, 1.0) : 0.0;

@@ -14,6 +14,8 @@ class GradientMatrix;
 
 namespace concord::multitask {
 
+struct Block;
+
 /// G = J J^T in double, row-major and symmetric, for T task gradients (rows of J). Storage is kept
 /// when the matrix is resized, so a training loop allocates nothing after its first step.
 class Gram {
@@ -35,6 +37,9 @@ class Gram {
   std::span<const double> row(int i) const {
     return {&values_[at(i, 0)], static_cast<std::size_t>(tasks_)};
   }
+  /// G + other: the Gram matrix of rows that are continued by other's. Throws ShapeError for
+  /// another size.
+  void add(const Gram& other);
   /// All T * T values, for kernels that fill both halves.
   std::span<double> values() { return values_; }
   std::span<const double> values() const { return values_; }
@@ -65,5 +70,8 @@ class Gram {
 /// Fills `gram` with the inner products of the rows of the given tasks (all rows when `tasks` is
 /// empty), over the shared columns, in one blocked pass of the kernel `gram`.
 void gram_of(const GradientMatrix& gradients, std::span<const int> tasks, Gram& gram);
+/// The same over the columns of one block (blocks.h).
+void gram_of(const GradientMatrix& gradients, std::span<const int> tasks, const Block& block,
+             Gram& gram);
 
 }  // namespace concord::multitask

@@ -1,59 +1,305 @@
 #include <concord/multitask/elements.h>
 #include <concord/multitask/step.h>
+#include <concord/tensor/kernels/kernels.h>
 
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 
 namespace concord::multitask {
+namespace {
 
-Step::Step(const ParameterStore& store, std::unique_ptr<Aggregator> method, int tasks, Heads heads,
-           DType dtype, Device device)
-    : method_(std::move(method)),
-      heads_(heads),
-      gradients_(store, tasks, dtype, Columns::shared, device),
-      weights_(static_cast<std::size_t>(tasks)) {}
+constexpr double kOne = 1;
 
-void Step::backward(Tape& tape, std::span<const Var> losses, const When& when,
-                    const SweepOptions& sweep) {
-  if (losses.size() != weights_.size()) {
-    throw ShapeError(fmt::format("step: {} losses for {} tasks", losses.size(), weights_.size()));
+void check_options(const StepOptions& o, int tasks, const Aggregator& method) {
+  const auto exclude = [&](bool wrong, const char* text) {
+    if (wrong) throw UsageError(fmt::format("step: {}", text));
+  };
+  const bool blocks = o.granularity != Granularity::whole;
+  exclude(blocks && o.heads == Heads::weighted,
+          "heads take the task's weight, but there is one per block; use granularity whole");
+  exclude(blocks && o.level == Level::features, "features are not made of blocks of parameters");
+  exclude(o.refresh > 1 && (blocks || o.tasks_per_step > 0 || method.needs_elements()),
+          "old weights serve whole rows of the same tasks only (refresh > 1)");
+  if (o.refresh < 1 || o.tasks_per_step < 0 || tasks < 1) {
+    throw ValueError(fmt::format("step: refresh {}, {} tasks per step of {} tasks", o.refresh,
+                                 o.tasks_per_step, tasks));
   }
+}
+
+/// The cotangents of the features, [T, ...], as rows of the given tasks.
+Elements rows_of(const Tensor& cotangents, std::span<const int> tasks) {
+  Elements e{cotangents.numel() / cotangents.dim(0), {}};
+  const auto rows = [&]<class T>() {
+    return kernels::Rows<T>{cotangents.data<T>(), e.columns, tasks.data(),
+                            static_cast<std::int32_t>(tasks.size()), false};
+  };
+  if (cotangents.dtype() == DType::f32) {
+    e.rows = rows.operator()<float>();
+  } else {
+    e.rows = rows.operator()<double>();
+  }
+  return e;
+}
+
+}  // namespace
+
+Step::Step(const ParameterStore& store, const Make& make, int tasks, const StepOptions& options)
+    : options_(options),
+      blocks_(blocks_of(store, options.granularity)),
+      measured_blocks_(blocks_of(store, std::max(options.measure, options.granularity))),
+      measured_(measured_blocks_.size()),
+      chosen_(at(tasks)),
+      known_(at(tasks)),
+      loss_sums_(at(tasks)) {
+  for (std::size_t b = 0; b < blocks_.size(); ++b) {
+    parts_.push_back({make(), {}, {}});
+    if (blocks_.size() > 1) ends_.push_back(blocks_[b].first + blocks_[b].size);
+  }
+  if (parts_.empty()) throw UsageError("step: no parameter is shared, there is nothing to combine");
+  check_options(options_, tasks, method());
+  weights_.resize(blocks_.size() * at(tasks));
+  if (options.level == Level::parameters)
+    rows_.emplace(store, tasks, options.dtype, Columns::shared, options.device);
+  if (options.level == Level::features || options.refresh > 1)
+    combined_.emplace(store, 1, options.dtype, Columns::shared, options.device);
+}
+
+Step::Step(const ParameterStore& store, std::unique_ptr<Aggregator> method, int tasks,
+           const StepOptions& options)
+    : Step(
+          store,
+          [&] {
+            if (!method) throw UsageError("step: several blocks need a method each");
+            return std::move(method);
+          },
+          tasks, options) {}
+
+void Step::begin(std::span<const Var> losses, const When& when) {
   when_ = when;
-  seeds_.clear();
   present_.clear();
-  losses_.clear();
+  std::fill(loss_sums_.begin(), loss_sums_.end(), 0.0);
+  std::fill(chosen_.begin(), chosen_.end(), std::uint8_t{1});
+  fresh_ = options_.refresh == 1 || refreshed_ < 0 || when.step >= refreshed_ + options_.refresh;
+  for (std::size_t t = 0; t < losses.size(); ++t)
+    fresh_ |= losses[t].value().defined() && !known_[t];
+  if (options_.tasks_per_step == 0) return;
+  // Selection sampling: each present task is taken with probability (wanted / left).
+  const Rng rng = when.rng.fork("tasks").fork(static_cast<std::uint64_t>(when.step));
+  index_t left =
+      std::count_if(losses.begin(), losses.end(), [](const Var& l) { return l.value().defined(); });
+  index_t wanted = options_.tasks_per_step;
   for (std::size_t t = 0; t < losses.size(); ++t) {
     if (!losses[t].value().defined()) continue;
-    seeds_.push_back({losses[t], static_cast<int>(t), 1, {}});
-    present_.push_back(static_cast<int>(t));
-    losses_.push_back(losses[t].item());
+    chosen_[t] = rng.below(t, left--) < wanted;
+    wanted -= chosen_[t];
   }
-  tape.backward(seeds_, gradients_.tasks(), &gradients_, sweep);
+}
+
+void Step::accumulate(Tape& tape, std::span<const Var> losses, const When& when, double share,
+                      const Var& features) {
+  const int tasks = static_cast<int>(loss_sums_.size());
+  if (static_cast<int>(losses.size()) != tasks)
+    throw ShapeError(fmt::format("step: {} losses for {} tasks", losses.size(), tasks));
+  const bool at_features = options_.level == Level::features;
+  if (at_features != features.recorded()) {
+    throw UsageError(at_features ? "step: the features are missing, the level asks for them"
+                                 : "step: features are given, but the level is parameters");
+  }
+  if (at_features && open_)
+    throw UsageError("step: micro-batches have features of their own; use level parameters");
+  const bool first = !open_;
+  if (first) begin(losses, when);
+
+  seeds_.clear();
+  for (int t = 0; t < tasks; ++t) {
+    const Var& loss = losses[at(t)];
+    if (!loss.value().defined() || !chosen_[at(t)]) continue;
+    if (!fresh_ && !known_[at(t)])
+      throw UsageError(
+          fmt::format("step: task {} comes after the first micro-batch and has no weight yet", t));
+    seeds_.push_back({loss, t, share, {}});
+    loss_sums_[at(t)] += share * loss.item();
+    const auto place = std::lower_bound(present_.begin(), present_.end(), t);
+    if (place == present_.end() || *place != t) present_.insert(place, t);
+  }
+  open_ = true;
+  if (at_features && fresh_) {
+    tape.backward(seeds_, tasks, &*combined_,
+                  {.wanted = std::span(&features, 1),
+                   .gradients = &at_features_,
+                   .stop_at_wanted = true,
+                   .max_rows = options_.max_rows,
+                   .heads_only = true});
+    tape_ = &tape;
+    features_ = features;
+  } else if (fresh_) {
+    tape.backward(seeds_, tasks, &*rows_, {.max_rows = options_.max_rows, .add = !first});
+  } else {
+    tape.backward(seeds_, tasks, &*combined_, {.add = !first, .combine = weights_});
+  }
   seeds_.clear();  // Vars hold on to tensors
-  gram_of(gradients_, present_, gram_);
-  if (method_->needs_elements() && method_->rewrite(inputs(), elements_of(gradients_, present_))) {
-    gram_of(gradients_, present_, gram_);
+}
+
+void Step::combine() {
+  if (!open_) throw UsageError("step: combine() comes after accumulate()");
+  open_ = false;
+  losses_.clear();
+  for (const int t : present_) losses_.push_back(loss_sums_[at(t)]);
+  if (fresh_) {
+    if (options_.level == Level::features)
+      answer_at_features();
+    else
+      answer_at_parameters();
+    refreshed_ = when_.step;
+    std::fill(known_.begin(), known_.end(), std::uint8_t{0});
+    for (const int t : present_) known_[at(t)] = 1;
   }
-  method_->weights(inputs(), answer_);
+  if (!separate()) take_norm_of_combined();
+}
+
+void Step::answer_at_parameters() {
+  for (std::size_t m = 0; m < measured_.size(); ++m)
+    gram_of(*rows_, present_, measured_blocks_[m], measured_[m]);
+  squared_norm_ = 0;
   std::fill(weights_.begin(), weights_.end(), 0.0);
-  for (std::size_t r = 0; r < present_.size(); ++r)
-    weights_[static_cast<std::size_t>(present_[r])] = answer_.weights[r];
+  std::size_t m = 0;
+  for (std::size_t b = 0; b < parts_.size(); ++b) {
+    // The measured blocks are as fine or finer, in the same order.
+    auto& [method, gram, answer] = parts_[b];
+    gram = measured_[m++];
+    const index_t end = blocks_[b].first + blocks_[b].size;
+    while (m < measured_.size() && measured_blocks_[m].first < end) gram.add(measured_[m++]);
+
+    const StepInputs in = inputs(static_cast<int>(b));
+    if (method->needs_elements() &&
+        method->rewrite(in, elements_of(*rows_, present_, blocks_[b]))) {
+      gram_of(*rows_, present_, blocks_[b], gram);
+    }
+    method->weights(in, answer);
+    scale(answer, gram);
+    squared_norm_ += gram.squared_norm(answer.weights);
+    for (std::size_t r = 0; r < present_.size(); ++r)
+      weights_[b * loss_sums_.size() + at(present_[r])] = answer.weights[r];
+  }
+}
+
+void Step::answer_at_features() {
+  auto& [method, gram, answer] = parts_[0];
+  const Tensor& cotangents = at_features_[0];
+  const Elements rows = rows_of(cotangents, present_);
+  const auto take_gram = [&] {
+    gram.resize(static_cast<int>(present_.size()));
+    kernels::on(cotangents, [&]<class T>(const kernels::Kernels<T>& k) {
+      k.gram(rows.columns, std::get<kernels::Rows<T>>(rows.rows), gram.values().data());
+    });
+  };
+  take_gram();
+  if (method->needs_elements() && method->rewrite(inputs(), rows)) take_gram();
+  method->weights(inputs(), answer);
+  scale(answer, gram);
+  std::fill(weights_.begin(), weights_.end(), 0.0);
+  for (std::size_t r = 0; r < present_.size(); ++r) weights_[at(present_[r])] = answer.weights[r];
+
+  const Tensor direction = Tensor::empty_like(features_.value());
+  kernels::on(direction, [&]<class T>(const kernels::Kernels<T>& k) {
+    k.combine(
+        rows.columns,
+        {cotangents.data<T>(), rows.columns, static_cast<int>(weights_.size()), weights_.data()},
+        direction.data<T>());
+  });
+  seeds_.push_back({features_, 0, 1, direction});
+  tape_->backward(seeds_, 1, &*combined_, {.add = true});
+  seeds_.clear();
+  at_features_.clear();
+  features_ = Var();
+}
+
+void Step::scale(Direction& answer, const Gram& gram) const {
+  double factor = 1;
+  const double tasks = static_cast<double>(answer.weights.size());
+  if (options_.scale == Scale::times_tasks) factor = tasks;
+  if (options_.scale == Scale::over_tasks) factor = 1 / tasks;
+  if (options_.scale == Scale::sum_length) {
+    double sum = 0;
+    for (const double v : gram.values()) sum += v;
+    const double squared = gram.squared_norm(answer.weights);
+    if (squared > 0) factor = std::sqrt(std::max(sum, 0.0) / squared);
+  }
+  for (double& w : answer.weights) w *= factor;
+}
+
+void Step::take_norm_of_combined() {
+  kernels::on(combined_->row(0), [&]<class T>(const kernels::Kernels<T>& k) {
+    k.norm_squared(combined_->columns(), combined_->row(0).template data<T>(), &squared_norm_);
+  });
+  if (!std::isfinite(squared_norm_)) {
+    throw NumericError(fmt::format(
+        "step: the combined gradient's squared norm is {}, expected a finite one", squared_norm_));
+  }
 }
 
 void Step::after(std::span<const Var> losses) {
-  if (losses.size() != weights_.size()) {
-    throw ShapeError(fmt::format("step: {} losses for {} tasks", losses.size(), weights_.size()));
+  if (losses.size() != loss_sums_.size()) {
+    throw ShapeError(fmt::format("step: {} losses for {} tasks", losses.size(), loss_sums_.size()));
   }
+  if (!fresh_) return;
   losses_after_.clear();
-  for (const int t : present_) losses_after_.push_back(losses[static_cast<std::size_t>(t)].item());
-  method_->after_step(losses_after_);
+  for (const int t : present_) losses_after_.push_back(losses[at(t)].item());
+  for (Part& part : parts_) part.method->after_step(losses_after_);
 }
 
 optim::Direction Step::direction() const {
-  return {
-      gradients_, weights_,
-      heads_ == Heads::weighted ? std::span<const double>(weights_) : std::span<const double>{}};
+  const std::span<const double> heads = options_.heads == Heads::weighted
+                                            ? std::span<const double>(weights_)
+                                            : std::span<const double>();
+  if (!separate()) return {*combined_, std::span(&kOne, 1), heads};
+  return {*rows_, weights_, heads, ends_};
+}
+
+StepInputs Step::inputs(int block) const {
+  // Blocks draw apart from each other; a single one draws as the method does on its own.
+  const Rng rng =
+      parts_.size() == 1 ? when_.rng : when_.rng.fork(static_cast<std::uint64_t>(block));
+  return {gram(block), losses_, when_.step, when_.epoch, rng, present_};
+}
+
+void Step::save(State& state) const {
+  for (std::size_t b = 0; b < parts_.size(); ++b) {
+    if (parts_.size() == 1) {
+      parts_[b].method->save(state);
+      continue;
+    }
+    State own;
+    parts_[b].method->save(own);
+    for (auto& [name, values] : own) state[blocks_[b].name + "/" + name] = std::move(values);
+  }
+  if (options_.refresh == 1) return;
+  state["step.weights"] = weights_;
+  state["step.known"].assign(known_.begin(), known_.end());
+  state["step.refreshed"] = {static_cast<double>(refreshed_)};
+}
+
+void Step::load(const State& state) {
+  for (std::size_t b = 0; b < parts_.size(); ++b) {
+    if (parts_.size() == 1) {
+      parts_[b].method->load(state);
+      continue;
+    }
+    const std::string prefix = blocks_[b].name + "/";
+    State own;
+    for (const auto& [name, values] : state) {
+      if (name.starts_with(prefix)) own[name.substr(prefix.size())] = values;
+    }
+    parts_[b].method->load(own);
+  }
+  if (options_.refresh == 1) return;
+  weights_ = state_entry(state, "step", "step.weights", weights_.size());
+  const auto& known = state_entry(state, "step", "step.known", known_.size());
+  std::transform(known.begin(), known.end(), known_.begin(),
+                 [](double v) { return static_cast<std::uint8_t>(v); });
+  refreshed_ = static_cast<std::int64_t>(state_entry(state, "step", "step.refreshed", 1)[0]);
 }
 
 }  // namespace concord::multitask

@@ -11,10 +11,12 @@
 #include <concord/autograd/gradient_matrix.h>
 #include <concord/autograd/tape.h>
 #include <concord/multitask/aggregator.h>
-#include <concord/multitask/telemetry.h>
+#include <concord/multitask/blocks.h>
 #include <concord/optim/optimizer.h>
 
+#include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -26,11 +28,52 @@ enum class Heads {
   weighted  ///< times the task's weight, as when the weighted sum of the losses is minimised
 };
 
+/// Which gradients the method compares.
+enum class Level {
+  parameters,  ///< of the shared parameters
+  features  ///< of the representation that all heads read: no T x P matrix, and the trunk is swept
+            ///< once, with one row. For mgda: MGDA-UB, Sener and Koltun (2018), section 3.3
+};
+
+/// What the weights are multiplied by in the end: libraries disagree on how d grows with T.
+enum class Scale {
+  method,       ///< nothing: the method's own scale, see its options
+  times_tasks,  ///< the number of tasks present
+  over_tasks,   ///< its inverse
+  sum_length    ///< a factor that makes |d| = |sum_t g_t|, so that only directions are compared
+};
+
+struct StepOptions {
+  Heads heads = Heads::own;
+  Level level = Level::parameters;
+  /// One Gram matrix, one answer, one state of the method per block. Smaller blocks than the whole
+  /// go with Heads::own, Level::parameters and refresh = 1 only.
+  Granularity granularity = Granularity::whole;
+  /// Blocks whose Gram matrices are kept for telemetry; as fine as `granularity` at least.
+  Granularity measure = Granularity::whole;
+  Scale scale = Scale::method;
+  /// New weights every so many steps. In between, the last ones go into one sweep with a single row
+  /// through the trunk. For methods that answer with weights alone. A task that had no weight yet
+  /// brings new ones.
+  int refresh = 1;
+  /// At most so many of a step's tasks, drawn anew in every step, take part; the others are absent
+  /// from it. 0: all. Not together with `refresh`.
+  int tasks_per_step = 0;
+  int max_rows = 0;  ///< see SweepOptions
+  DType dtype = DType::f32;
+  Device device = kCpu;
+};
+
 class Step {
  public:
-  /// The gradients of `tasks` tasks over the store's parameters, combined by `method`.
+  using Make = std::function<std::unique_ptr<Aggregator>()>;
+
+  /// The gradients of `tasks` tasks over the store's parameters, combined by the method that `make`
+  /// makes: one per block. Throws UsageError for options that exclude each other.
+  Step(const ParameterStore& store, const Make& make, int tasks, const StepOptions& options = {});
+  /// The same for a method in one block.
   Step(const ParameterStore& store, std::unique_ptr<Aggregator> method, int tasks,
-       Heads heads = Heads::own, DType dtype = DType::f32, Device device = kCpu);
+       const StepOptions& options = {});
 
   struct When {
     std::int64_t step = 0, epoch = 0;
@@ -39,43 +82,91 @@ class Step {
 
   /// One sweep into the rows, the Gram matrix, the method's weights. losses[t] is task t's, or an
   /// undefined Var when the task is absent from this step: its row is zero, the method does not see
-  /// it. Throws ShapeError for another number of losses, and what the tape and the method throw.
+  /// it. `features`, for Level::features only, is what all heads read. Throws ShapeError for
+  /// another number of losses, and what the tape and the method throw.
   void backward(Tape& tape, std::span<const Var> losses, const When& when,
-                const SweepOptions& sweep = {});
+                const Var& features = {}) {
+    accumulate(tape, losses, when, 1, features);
+    combine();
+  }
+  /// The same in two halves, for batches that do not fit at once: `share` times the losses of one
+  /// micro-batch is added to the rows, then one answer is given to all of them (level parameters).
+  void accumulate(Tape& tape, std::span<const Var> losses, const When& when, double share,
+                  const Var& features = {});
+  void combine();
 
   /// For methods with needs_losses_after(), which learn from what the step did: the losses again,
-  /// on the same batch, after the optimiser's step (in training mode; no tape is needed). Throws
-  /// ShapeError for another number of losses.
+  /// on the same batch, after the optimiser's step (in training mode; no tape is needed). Does
+  /// nothing after a step without new weights. Throws ShapeError for another number of losses.
   void after(std::span<const Var> losses);
 
   /// For Optimizer::step; valid until the next backward().
   optim::Direction direction() const;
-  /// |d|^2 over the shared parameters, from the Gram matrix.
-  double squared_norm() const { return gram_.squared_norm(answer_.weights); }
+  /// |d|^2 over the shared parameters.
+  double squared_norm() const { return squared_norm_; }
+  /// False after a step that used the weights of an earlier one: what follows here is of that one.
+  bool fresh() const { return fresh_; }
 
-  /// The rows that the answer combines: as the sweep left them, or as the method rewrote them.
-  GradientMatrix& gradients() { return gradients_; }
-  const Gram& gram() const { return gram_; }                  ///< of these rows, tasks present
-  std::span<const double> losses() const { return losses_; }  ///< likewise
+  /// The rows that the answer combines, as the sweep left them, or as the method rewrote them. At
+  /// Level::features, and after a step without new weights: the one combined row.
+  GradientMatrix& gradients() { return separate() ? *rows_ : *combined_; }
+  std::span<const double> losses() const { return losses_; }  ///< of the tasks present
   std::span<const int> present() const { return present_; }
-  const Direction& answer() const { return answer_; }
-  Aggregator& method() const { return *method_; }
+  /// One weight per task, 0 for absent ones; block by block.
+  std::span<const double> weights() const { return weights_; }
+
+  const std::vector<Block>& blocks() const { return blocks_; }
+  Aggregator& method(int block = 0) const { return *parts_[at(block)].method; }
+  const Gram& gram(int block = 0) const { return parts_[at(block)].gram; }  ///< of tasks present
+  const Direction& answer(int block = 0) const { return parts_[at(block)].answer; }
   /// Give it to Telemetry::record after backward().
-  StepInputs inputs() const {
-    return {gram_, losses_, when_.step, when_.epoch, when_.rng, present_};
-  }
+  StepInputs inputs(int block = 0) const;
+  /// The blocks of StepOptions::measure and their Gram matrices: of the rows as the sweep left
+  /// them, at Level::features none.
+  const std::vector<Block>& measured() const { return measured_blocks_; }
+  std::span<const Gram> measured_grams() const { return measured_; }
+
+  /// The methods' states and the weights in use, for checkpoints.
+  void save(State& state) const;
+  void load(const State& state);
 
  private:
-  std::unique_ptr<Aggregator> method_;
-  Heads heads_;
-  GradientMatrix gradients_;
-  Gram gram_;
-  Direction answer_;
+  /// One block's method and its answer.
+  struct Part {
+    std::unique_ptr<Aggregator> method;
+    Gram gram;
+    Direction answer;
+  };
+
+  static std::size_t at(int i) { return static_cast<std::size_t>(i); }
+  /// Whether this step's direction is given by T rows and weights.
+  bool separate() const { return fresh_ && options_.level == Level::parameters; }
+  void begin(std::span<const Var> losses, const When& when);
+  void answer_at_parameters();
+  void answer_at_features();
+  void scale(Direction& answer, const Gram& gram) const;
+  void take_norm_of_combined();
+
+  StepOptions options_;
+  std::vector<Block> blocks_, measured_blocks_;
+  std::vector<index_t> ends_;  // of the blocks, when there are several
+  std::vector<Part> parts_;
+  std::vector<Gram> measured_;
+  std::optional<GradientMatrix> rows_, combined_;
+
   When when_;
+  bool open_ = false;   // between accumulate() and combine()
+  bool fresh_ = false;  // this step has, or will have, new weights
+  std::int64_t refreshed_ = -1;
+  Tape* tape_ = nullptr;  // at Level::features, until combine()
+  Var features_;
+  std::vector<Tensor> at_features_;
   std::vector<Seed> seeds_;
+  std::vector<std::uint8_t> chosen_, known_;  // per task: takes part; has a weight
   std::vector<int> present_;
-  std::vector<double> losses_, losses_after_;
-  std::vector<double> weights_;  // one per task, 0 for absent ones
+  std::vector<double> loss_sums_, losses_, losses_after_;
+  std::vector<double> weights_;
+  double squared_norm_ = 0;
 };
 
 }  // namespace concord::multitask

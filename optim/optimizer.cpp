@@ -9,21 +9,38 @@
 namespace concord::optim {
 namespace {
 
-/// |d|^2 over the shared columns, formed block by block: the way to go without a Gram matrix.
+/// Calls f(first, n, weighted rows) for the pieces of columns [first, first + size) that have one
+/// weight per row, in order.
+template <class T, class F>
+void for_each_block(const Direction& d, index_t first, index_t size, F&& f) {
+  const auto rows = d.gradients.rows<T>();
+  const index_t end = first + size;
+  const double* weights = d.weights.data();
+  for (std::size_t b = 0; first < end; ++b, weights += rows.count) {
+    const index_t stop = d.block_ends.empty() ? end : std::min(end, d.block_ends[b]);
+    if (stop <= first) continue;
+    f(first, stop - first,
+      kernels::WeightedRows<T>{rows.base + first, rows.stride, rows.count, weights});
+    first = stop;
+  }
+}
+
+/// |d|^2 over the shared columns, formed piece by piece: the way to go without a Gram matrix.
 template <class T>
 double shared_norm_squared(const Direction& d) {
   const GradientMatrix& g = d.gradients;
-  constexpr index_t kBlock = 1 << 16;
-  const Tensor block = Tensor::empty({std::min(kBlock, g.columns())}, dtype_of<T>, g.device());
+  constexpr index_t kPiece = 1 << 16;
+  const Tensor piece = Tensor::empty({std::min(kPiece, g.columns())}, dtype_of<T>, g.device());
   const auto& k = kernels::table<T>(g.device());
-  const auto rows = g.rows<T>();
   double sum = 0;
-  for (index_t first = 0; first < g.columns(); first += kBlock) {
-    const index_t n = std::min(kBlock, g.columns() - first);
-    double part = 0;
-    k.combine(n, {rows.base + first, rows.stride, rows.count, d.weights.data()}, block.data<T>());
-    k.norm_squared(n, block.data<T>(), &part);
-    sum += part;
+  for (index_t first = 0; first < g.columns(); first += kPiece) {
+    for_each_block<T>(d, first, std::min(kPiece, g.columns() - first),
+                      [&](index_t, index_t n, const kernels::WeightedRows<T>& rows) {
+                        double part = 0;
+                        k.combine(n, rows, piece.data<T>());
+                        k.norm_squared(n, piece.data<T>(), &part);
+                        sum += part;
+                      });
   }
   return sum;
 }
@@ -87,14 +104,14 @@ void Optimizer::step_as(const Theta& theta, const Direction& d, double norm_squa
     scalars.clip = std::min(1.0, clip.norm / (norm + 1e-6));  // as torch.nn.utils.clip_grad_norm_
   }
   scalars.first = steps_ == 0;
-  const auto rows = g.rows<T>();
   for_each_run(store_, [&](const Run& run) {
     scalars.rate = rate_ * run.rate_factor;
     scalars.decay = decay_ * run.decay_factor;
     if (!split || run.group == kShared) {
-      update(theta, run.offset, run.size, scalars,
-             kernels::WeightedRows<T>{rows.base + run.offset, rows.stride, rows.count,
-                                      d.weights.data()});
+      for_each_block<T>(d, run.offset, run.size,
+                        [&](index_t first, index_t n, const kernels::WeightedRows<T>& rows) {
+                          update(theta, first, n, scalars, rows);
+                        });
     } else {
       const double weight = head_weight(run.group);
       update(theta, run.offset, run.size, scalars,
@@ -109,13 +126,19 @@ void Optimizer::step(const Theta& theta, const Direction& d, double shared_norm_
   if (&theta.store() != &store_ || &d.gradients.store() != &store_) {
     throw UsageError("optimizer: θ, gradients and optimiser belong to different parameter stores");
   }
-  if (static_cast<int>(d.weights.size()) != d.gradients.tasks()) {
-    throw ShapeError(fmt::format("optimizer: {} weights for {} gradient rows", d.weights.size(),
-                                 d.gradients.tasks()));
+  const std::size_t blocks = std::max<std::size_t>(d.block_ends.size(), 1);
+  if (d.weights.size() != blocks * static_cast<std::size_t>(d.gradients.tasks())) {
+    throw ShapeError(fmt::format(
+        "optimizer: {} weights for {} gradient rows{}", d.weights.size(), d.gradients.tasks(),
+        blocks == 1 ? "" : fmt::format(" in {} blocks", blocks)));
   }
-  if (!d.head_weights.empty() && static_cast<int>(d.head_weights.size()) != d.gradients.tasks()) {
+  if (!d.block_ends.empty() && d.block_ends.back() != d.gradients.columns()) {
+    throw ShapeError(fmt::format("optimizer: blocks up to column {} of {}", d.block_ends.back(),
+                                 d.gradients.columns()));
+  }
+  if (!d.head_weights.empty() && static_cast<int>(d.head_weights.size()) < store_.head_groups()) {
     throw ShapeError(fmt::format("optimizer: {} head weights for {} tasks", d.head_weights.size(),
-                                 d.gradients.tasks()));
+                                 store_.head_groups()));
   }
   check_same_kind("optimizer", "parameters", theta.values(), "gradients", d.gradients.heads());
   if (theta.dtype() == DType::f32)

@@ -19,8 +19,9 @@ namespace concord::optim {
 /// gradient times head_weights[t] (empty: 1 for all).
 struct Direction {
   const GradientMatrix& gradients;
-  std::span<const double> weights;
+  std::span<const double> weights;  ///< [T], or [blocks, T]
   std::span<const double> head_weights = {};
+  std::span<const index_t> block_ends = {};  ///< where each block of columns ends; empty: one block
 };
 
 /// Bounds on the direction before weight decay, as torch.nn.utils clips gradients.

@@ -3,6 +3,7 @@
 #include <concord/autograd/ops.h>
 #include <concord/multitask/registry.h>
 #include <concord/multitask/step.h>
+#include <concord/multitask/telemetry.h>
 #include <concord/nn/network.h>
 #include <concord/optim/adam.h>
 #include <concord/optim/sgd.h>
@@ -203,7 +204,8 @@ TEST_CASE("methods on elements rewrite the rows of the tasks present, and nothin
 
 TEST_CASE("famo in a training loop: losses before, a step, losses after") {
   Problem p("lenet", {1, 20, 20}, 6, {4, 3});
-  multitask::Step step(p.store, multitask::make_aggregator("famo"), 2, multitask::Heads::weighted);
+  multitask::Step step(p.store, multitask::make_aggregator("famo"), 2,
+                       {.heads = multitask::Heads::weighted});
   optim::Sgd sgd(p.theta, {.rate = 0.1});
   const double first = [&] {
     p.forward();

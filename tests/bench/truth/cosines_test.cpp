@@ -26,8 +26,7 @@ TEST_CASE_TEMPLATE("telemetry: losses, norms and cosines of PyTorch on real batc
   const Theta theta(store, dtype_of<T>);
   testing::fill_by_name(theta);
 
-  multitask::Step step(store, multitask::make_aggregator("pcgrad"), 2, multitask::Heads::own,
-                       dtype_of<T>);
+  multitask::Step step(store, multitask::make_aggregator("pcgrad"), 2, {.dtype = dtype_of<T>});
   multitask::Telemetry telemetry(2);
   const auto value = [&](const std::string& name) {
     const auto& columns = telemetry.columns();

@@ -65,7 +65,7 @@ void add_curve(TensorFile& file, const Theta& start, const nn::Network& network,
   const auto optimizer =
       optim::make_optimizer(optimizer_name, theta, {.rate = rate, .momentum = kMomentum});
   multitask::Step step(theta.store(), multitask::make_aggregator(method, options), kTasks,
-                       multitask::Heads::own, dtype);
+                       {.dtype = dtype});
   multitask::Telemetry telemetry(kTasks);
   const auto column = [&](const std::string& name) {
     const auto& all = telemetry.columns();
