@@ -12,6 +12,12 @@ constexpr EnvEntry kEnvironments[] = {
     {"catch", "move a paddle under a falling ball", "Mnih et al. 2014; bsuite (Osband et al. 2020)", make_catch},
     {"deep_sea", "dive right in every row, against a cost, to find the treasure", "Osband et al. 2019; bsuite", make_deep_sea},
     {"chain", "small rewards at the start of a slippery chain, large ones at its end", "Strens 2000", make_chain},
+    // MinAtar
+    {"breakout", "MinAtar's Breakout: 4 planes, 6 actions", "Young and Tian 2019, arXiv 1903.03176", make_breakout},
+    {"asterix", "MinAtar's Asterix: 4 planes, 6 actions", "Young and Tian 2019, arXiv 1903.03176", make_asterix},
+    {"freeway", "MinAtar's Freeway: 7 planes, 6 actions", "Young and Tian 2019, arXiv 1903.03176", make_freeway},
+    {"seaquest", "MinAtar's Seaquest: 10 planes, 6 actions", "Young and Tian 2019, arXiv 1903.03176", make_seaquest},
+    {"space_invaders", "MinAtar's Space Invaders: 6 planes, 6 actions", "Young and Tian 2019, arXiv 1903.03176", make_space_invaders},
     // Grid worlds of the papers; worlds.h has them as exact MDPs
     {"random_world", "walls, two terminal rewards, noise", "Du et al. 2018, arXiv 1812.02224; Czarnecki et al. 2019", make_random_world},
     {"two_rooms", "two rooms and a corridor; a task is a goal cell", "Teh et al. 2017, arXiv 1707.04175 (Distral)", make_two_rooms},
