@@ -8,8 +8,6 @@
 namespace concord::multitask {
 namespace {
 
-constexpr std::string_view kNames[] = {"whole", "part", "layer", "tensor"};
-
 std::string_view block_name(std::string_view parameter, Granularity granularity) {
   switch (granularity) {
     case Granularity::whole:
@@ -47,17 +45,6 @@ std::vector<Block> blocks_of(const ParameterStore& store, Granularity granularit
     blocks[b].size = end - blocks[b].first;
   }
   return blocks;
-}
-
-Granularity granularity_of(std::string_view text) {
-  const auto* found = std::find(std::begin(kNames), std::end(kNames), text);
-  if (found == std::end(kNames))
-    throw_unknown("granularity", text, {std::begin(kNames), std::end(kNames)});
-  return static_cast<Granularity>(found - std::begin(kNames));
-}
-
-std::string_view name(Granularity granularity) {
-  return kNames[static_cast<std::size_t>(granularity)];
 }
 
 }  // namespace concord::multitask

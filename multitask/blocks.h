@@ -30,8 +30,4 @@ struct Block {
 /// block do not lie side by side.
 std::vector<Block> blocks_of(const ParameterStore& store, Granularity granularity);
 
-/// Throws ValueError with the nearest names.
-Granularity granularity_of(std::string_view name);
-std::string_view name(Granularity granularity);
-
 }  // namespace concord::multitask

@@ -178,7 +178,7 @@ void Step::answer_at_parameters() {
       gram_of(*rows_, present_, blocks_[b], gram);
     }
     method->weights(in, answer);
-    scale(answer, gram);
+    rescale(answer, gram);
     squared_norm_ += gram.squared_norm(answer.weights);
     for (std::size_t r = 0; r < present_.size(); ++r)
       weights_[b * loss_sums_.size() + at(present_[r])] = answer.weights[r];
@@ -198,7 +198,7 @@ void Step::answer_at_features() {
   take_gram();
   if (method->needs_elements() && method->rewrite(inputs(), rows)) take_gram();
   method->weights(inputs(), answer);
-  scale(answer, gram);
+  rescale(answer, gram);
   std::fill(weights_.begin(), weights_.end(), 0.0);
   for (std::size_t r = 0; r < present_.size(); ++r) weights_[at(present_[r])] = answer.weights[r];
 
@@ -216,12 +216,12 @@ void Step::answer_at_features() {
   features_ = Var();
 }
 
-void Step::scale(Direction& answer, const Gram& gram) const {
+void Step::rescale(Direction& answer, const Gram& gram) const {
   double factor = 1;
   const double tasks = static_cast<double>(answer.weights.size());
-  if (options_.scale == Scale::times_tasks) factor = tasks;
-  if (options_.scale == Scale::over_tasks) factor = 1 / tasks;
-  if (options_.scale == Scale::sum_length) {
+  if (options_.rescale == Rescale::times_tasks) factor = tasks;
+  if (options_.rescale == Rescale::over_tasks) factor = 1 / tasks;
+  if (options_.rescale == Rescale::sum_length) {
     double sum = 0;
     for (const double v : gram.values()) sum += v;
     const double squared = gram.squared_norm(answer.weights);

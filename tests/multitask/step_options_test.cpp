@@ -98,9 +98,6 @@ TEST_CASE("blocks partition the shared columns, by name") {
     CHECK(end == p.store.shared_size());
     CHECK(blocks.size() == (g == Granularity::part ? 1u : g == Granularity::layer ? 2u : 4u));
   }
-  CHECK(granularity_of("layer") == Granularity::layer);
-  CHECK(error_text<ValueError>([] { granularity_of("layers"); }).substr(0, 29) ==
-        "unknown granularity 'layers'\n");
   ParameterStore apart;
   const auto zero = [](const Tensor& t, const Rng&) { t.zero(); };
   for (const char* name : {"a.w", "b.w", "a.b"}) apart.add(name, {2}, zero);
@@ -338,19 +335,33 @@ TEST_CASE("micro-batches add up to the batch before one answer is given") {
 TEST_CASE("scales") {
   Problem p(3);
   p.forward(Problem::input(8, 1));
-  const auto run = [&](Scale scale) {
+  const auto run = [&](Rescale rescale) {
     StepOptions o = kF64;
-    o.scale = scale;
+    o.rescale = rescale;
     Step step(p.store, make_aggregator("mgda"), 3, o);
     step.backward(p.tape, p.losses, {});
     return std::pair{step.weights()[2], step.squared_norm()};
   };
-  const auto plain = run(Scale::method);
-  CHECK(run(Scale::times_tasks).first == Approx(3 * plain.first));
-  CHECK(run(Scale::over_tasks).first == Approx(plain.first / 3));
+  const auto plain = run(Rescale::none);
+  CHECK(run(Rescale::times_tasks).first == Approx(3 * plain.first));
+  CHECK(run(Rescale::over_tasks).first == Approx(plain.first / 3));
   Step sum(p.store, make_aggregator("sum"), 3, kF64);
   sum.backward(p.tape, p.losses, {});
-  CHECK(run(Scale::sum_length).second == Approx(sum.squared_norm()).epsilon(1e-12));
+  CHECK(run(Rescale::sum_length).second == Approx(sum.squared_norm()).epsilon(1e-12));
+}
+
+TEST_CASE("step options by name") {
+  Options given("mgda", {{"granularity", "layer"}, {"rescale", "times_tasks"}, {"refresh", "4"}});
+  const StepOptions o = read_step_options(given, {.heads = Heads::weighted});
+  given.finish();
+  CHECK(o.granularity == Granularity::layer);
+  CHECK(o.rescale == Rescale::times_tasks);
+  CHECK(o.refresh == 4);
+  CHECK(o.heads == Heads::weighted);
+  CHECK(o.level == Level::parameters);
+  Options wrong("mgda", {{"level", "feature"}});
+  CHECK(error_text<ValueError>([&] { read_step_options(wrong, {}); }) ==
+        "mgda: option level is 'feature', expected one of parameters, features");
 }
 
 TEST_CASE("options that exclude each other are named") {
