@@ -18,6 +18,13 @@ constexpr EnvEntry kEnvironments[] = {
     {"freeway", "MinAtar's Freeway: 7 planes, 6 actions", "Young and Tian 2019, arXiv 1903.03176", make_freeway},
     {"seaquest", "MinAtar's Seaquest: 10 planes, 6 actions", "Young and Tian 2019, arXiv 1903.03176", make_seaquest},
     {"space_invaders", "MinAtar's Space Invaders: 6 planes, 6 actions", "Young and Tian 2019, arXiv 1903.03176", make_space_invaders},
+    // Minigrid
+    {"minigrid_empty", "walk to the goal in an empty room", "Chevalier-Boisvert et al. 2023 (Minigrid)", make_minigrid_empty},
+    {"minigrid_four_rooms", "find the goal in four rooms, 100 steps", "Chevalier-Boisvert et al. 2023 (Minigrid)", make_minigrid_four_rooms},
+    {"minigrid_door_key", "fetch the key, open the door, reach the goal", "Chevalier-Boisvert et al. 2023 (Minigrid)", make_minigrid_door_key},
+    {"minigrid_simple_crossing", "through gaps in walls to the goal", "Chevalier-Boisvert et al. 2023 (Minigrid)", make_minigrid_simple_crossing},
+    {"minigrid_lava_gap", "through a gap in a stream of lava", "Chevalier-Boisvert et al. 2023 (Minigrid)", make_minigrid_lava_gap},
+    {"minigrid_multi_room", "through doors from room to room", "Chevalier-Boisvert et al. 2023 (Minigrid)", make_minigrid_multi_room},
     // Grid worlds of the papers; worlds.h has them as exact MDPs
     {"random_world", "walls, two terminal rewards, noise", "Du et al. 2018, arXiv 1812.02224; Czarnecki et al. 2019", make_random_world},
     {"two_rooms", "two rooms and a corridor; a task is a goal cell", "Teh et al. 2017, arXiv 1707.04175 (Distral)", make_two_rooms},
