@@ -1,6 +1,8 @@
 #include <concord/nn/init.h>
 
+#include <algorithm>
 #include <cmath>
+#include <numeric>
 
 namespace concord::nn::init {
 namespace {
@@ -72,6 +74,39 @@ Initializer xavier_uniform(double gain) {
 Initializer xavier_normal(double gain) {
   return
       [gain](const Tensor& t, const Rng& rng) { rng.fill_normal(t, 0, xavier_deviation(t, gain)); };
+}
+
+Initializer orthogonal(double gain) {
+  return [gain](const Tensor& t, const Rng& rng) {
+    if (t.rank() < 2) {
+      throw ShapeError("init: orthogonal needs at least two axes [out, in, ...]",
+                       {{"weight", describe(t)}});
+    }
+    const index_t out = t.dim(0), in = t.shape().span(1, t.rank());
+    const index_t vectors = std::min(out, in), length = std::max(out, in);
+    const Tensor basis = Tensor::empty({vectors, length}, DType::f64);
+    rng.fill_normal(basis);
+    double* q = basis.data<double>();
+    for (index_t i = 0; i < vectors; ++i) {
+      double* row = q + i * length;
+      for (int pass = 0; pass < 2; ++pass) {  // once is not orthogonal to rounding, twice is
+        for (index_t j = 0; j < i; ++j) {
+          const double* other = q + j * length;
+          const double along = std::inner_product(row, row + length, other, 0.0);
+          for (index_t k = 0; k < length; ++k) row[k] -= along * other[k];
+        }
+      }
+      const double norm = std::sqrt(std::inner_product(row, row + length, row, 0.0));
+      for (index_t k = 0; k < length; ++k) row[k] /= norm;
+    }
+    const Tensor weight = Tensor::empty(t.shape(), DType::f64);
+    for (index_t o = 0; o < out; ++o) {
+      for (index_t i = 0; i < in; ++i)
+        weight.data<double>()[o * in + i] =
+            gain * (out <= in ? q[o * length + i] : q[i * length + o]);
+    }
+    t.copy_from(weight.to(t.dtype()));
+  };
 }
 
 Initializer default_weight() { return kaiming_uniform(std::sqrt(5.0)); }

@@ -1,0 +1,226 @@
+#include <concord/rl/agents/on_policy.h>
+
+#include <algorithm>
+
+namespace concord::rl {
+namespace {
+
+/// For each task the row of the gradient matrix that reaches a head, kShared when several do.
+std::vector<int> groups(int tasks, int first_row, bool several) {
+  std::vector<int> g;
+  for (int t = 0; t < tasks; ++t) g.push_back(several || tasks == 1 ? kShared : first_row + t);
+  return g;
+}
+
+Tensor flat(const Tensor& t) {  // [T,N,...] -> [T*N,...]
+  const Shape& s = t.shape();
+  return t.view(s.without(0).with(0, s[0] * s[1]));
+}
+
+}  // namespace
+
+OnPolicyAgent::OnPolicyAgent(std::string name, EnvPtr env, const OnPolicyOptions& options,
+                             std::uint64_t seed)
+    : Agent(std::move(name), std::move(env), seed),
+      common_(options),
+      rollout_(*env_, options.steps) {
+  const int tasks = static_cast<int>(bounds_.size()) - 1;
+  const bool teacher_apart = options.teacher && options.teacher->apart;
+  const bool one_head = options.network.shared_heads;
+  network_ = std::make_unique<ActorCritic>(Scope(store_), *env_, options.network,
+                                           groups(tasks, 0, one_head || teacher_apart),
+                                           groups(tasks, options.apart ? tasks : 0, one_head));
+  const int rows = tasks * (1 + (options.apart ? 1 : 0) + (teacher_apart ? 1 : 0));
+  learner_ = std::make_unique<Learner>(store_, rows, options.learner, rng_);
+  popart_ = std::make_unique<PopArt>(store_, "value", tasks, options.popart);
+
+  const Shape shape = rollout_.reward.shape();
+  stretch_ = {rollout_.reward, {}, Tensor::zeros(shape), Tensor::zeros(shape, DType::u8)};
+  target_ = Tensor::zeros(shape);
+  advantage_ = Tensor::zeros(shape);
+  all_values_ = Tensor::zeros(shape.with(0, options.steps + 1));
+  stretch_.value = all_values_.rows(0, options.steps);
+  final_values_ = Tensor::zeros(shape);
+  value_rows_ = in_order_of_tasks(options.steps + 1);
+  final_rows_.bounds.resize(bounds_.size());
+  Rows all = in_order_of_tasks(options.steps);
+  all_rows_ = std::move(all.rows);
+  all_bounds_ = std::move(all.bounds);
+  env_->reset(rollout_.observation[options.steps]);
+}
+
+OnPolicyAgent::Rows OnPolicyAgent::in_order_of_tasks(index_t steps) const {
+  Rows r{{}, {0}};
+  for (std::size_t task = 0; task + 1 < bounds_.size(); ++task) {
+    for (index_t t = 0; t < steps; ++t)
+      for (index_t i = bounds_[task]; i < bounds_[task + 1]; ++i)
+        r.rows.push_back(t * env_->size() + i);
+    r.bounds.push_back(static_cast<index_t>(r.rows.size()));
+  }
+  return r;
+}
+
+void OnPolicyAgent::act(const Tensor& observation, const Bounds& bounds, const Rng& rng,
+                        bool greedy, const Tensor& actions) const {
+  std::vector<Distribution> policies;
+  (*network_)({.theta = &learner_->theta()}, to_input(observation), bounds, &policies, nullptr);
+  for (std::size_t t = 0; t < policies.size(); ++t) {
+    if (bounds[t] == bounds[t + 1]) continue;
+    const Tensor chosen = actions.rows(bounds[t], bounds[t + 1]);
+    if (greedy)
+      mode(policies[t], chosen);
+    else
+      sample(policies[t], rng, bounds[t], chosen, {});
+  }
+}
+
+void OnPolicyAgent::collect(const Theta& behaviour) {
+  watch_.start();
+  clear_metrics();
+  rollout_.go_on();
+  for (index_t t = 0; t < rollout_.steps(); ++t) collect_step(behaviour, t);
+}
+
+void OnPolicyAgent::collect_step(const Theta& behaviour, index_t t) {
+  const Rng rng = rng_.fork("act").fork(static_cast<std::uint64_t>(steps_));
+  (*network_)({.theta = &behaviour}, to_input(rollout_.observation[t]), bounds_, &policies_,
+              nullptr);
+  const Tensor actions = rollout_.action[t], log_probs = rollout_.log_prob[t];
+  for (std::size_t k = 0; k < policies_.size(); ++k)
+    sample(policies_[k], rng, bounds_[k], actions.rows(bounds_[k], bounds_[k + 1]),
+           log_probs.rows(bounds_[k], bounds_[k + 1]));
+  watch_.lap(Phase::acting);
+  play(actions, rollout_.step(t));
+  if (const auto bound = static_cast<float>(common_.reward_clip); bound > 0)
+    for (float& r : rollout_.reward[t].values<float>()) r = std::clamp(r, -bound, bound);
+  watch_.lap(Phase::environment);
+}
+
+void OnPolicyAgent::values_of(const Tensor& observation, const Rows& rows, float* out) {
+  gather_rows(observation, rows.rows, inputs_);
+  (*network_)({.theta = &learner_->theta()}, inputs_, rows.bounds, nullptr, &values_);
+  for (std::size_t t = 0; t < values_.size(); ++t) {
+    const auto mean = static_cast<float>(popart_->mean(static_cast<int>(t)));
+    const auto deviation = static_cast<float>(popart_->deviation(static_cast<int>(t)));
+    for (index_t k = rows.bounds[t]; k < rows.bounds[t + 1]; ++k)
+      out[rows.rows[static_cast<std::size_t>(k)]] =
+          mean + deviation * values_[t].value().data<float>()[k - rows.bounds[t]];
+  }
+}
+
+void OnPolicyAgent::evaluate_values() {
+  values_of(flat(rollout_.observation), value_rows_, all_values_.data<float>());
+  final_rows_.rows.clear();
+  for (std::size_t t = 0; t + 1 < bounds_.size(); ++t) {
+    for (index_t k = all_bounds_[t]; k < all_bounds_[t + 1]; ++k) {
+      const index_t row = all_rows_[static_cast<std::size_t>(k)];
+      if (rollout_.truncated.data<std::uint8_t>()[row]) final_rows_.rows.push_back(row);
+    }
+    final_rows_.bounds[t + 1] = static_cast<index_t>(final_rows_.rows.size());
+  }
+  if (!final_rows_.rows.empty())
+    values_of(flat(rollout_.final_observation), final_rows_, final_values_.data<float>());
+  next_values(all_values_, final_values_, rollout_.terminated, rollout_.truncated,
+              stretch_.next_value, stretch_.ended);
+  watch_.lap(Phase::other);
+}
+
+void OnPolicyAgent::advantages_from_targets() {
+  const float *target = target_.data<float>(), *value = stretch_.value.data<float>();
+  for (index_t k = 0; k < target_.numel(); ++k) advantage_.data<float>()[k] = target[k] - value[k];
+}
+
+void OnPolicyAgent::update_popart() {
+  if (common_.popart == 0) return;
+  std::vector<float> targets;
+  for (std::size_t t = 0; t + 1 < all_bounds_.size(); ++t) {
+    targets.clear();
+    for (index_t k = all_bounds_[t]; k < all_bounds_[t + 1]; ++k)
+      targets.push_back(target_.data<float>()[all_rows_[static_cast<std::size_t>(k)]]);
+    popart_->update(learner_->theta(), static_cast<int>(t), targets);
+  }
+}
+
+void OnPolicyAgent::learn(std::span<const index_t> rows, const Bounds& bounds) {
+  batch_bounds_ = bounds;
+  gather_rows(flat(rollout_.observation), rows, observation_);
+  gather_rows(flat(rollout_.action), rows, action_);
+  const index_t all = target_.numel();
+  gather_rows(rollout_.log_prob.view({all}), rows, batch_.log_prob);
+  gather_rows(advantage_.view({all}), rows, batch_.advantage);
+  gather_rows(stretch_.value.view({all}), rows, batch_.value);
+  gather_rows(target_.view({all}), rows, batch_.target);
+  if (common_.popart > 0) {
+    for (std::size_t t = 0; t + 1 < bounds.size(); ++t) {
+      const double mean = popart_->mean(static_cast<int>(t));
+      const double scale = 1 / popart_->deviation(static_cast<int>(t));
+      for (index_t k = bounds[t]; k < bounds[t + 1]; ++k) {
+        batch_.advantage.data<float>()[k] *= static_cast<float>(scale);
+        for (const Tensor& v : {batch_.value, batch_.target})
+          v.data<float>()[k] = static_cast<float>((v.data<float>()[k] - mean) * scale);
+      }
+    }
+  }
+  if (common_.standardise) {
+    for (std::size_t t = 0; t + 1 < bounds.size(); ++t)
+      if (bounds[t] < bounds[t + 1]) standardise(batch_.advantage.rows(bounds[t], bounds[t + 1]));
+  }
+  watch_.lap(Phase::other);
+  learner_->step(
+      [this](const Context& ctx, std::vector<Var>& losses) { record_losses(ctx, losses); }, watch_,
+      linear_decay(steps_, common_.anneal));
+}
+
+void OnPolicyAgent::record_losses(const Context& ctx, std::vector<Var>& losses) {
+  const std::size_t tasks = batch_bounds_.size() - 1;
+  const bool teacher_apart = common_.teacher && common_.teacher->apart;
+  losses.assign(tasks * (1 + (common_.apart ? 1 : 0) + (teacher_apart ? 1 : 0)), Var());
+  (*network_)(ctx, observation_, batch_bounds_, &policies_, &values_);
+  for (std::size_t t = 0; t < tasks; ++t) {
+    const index_t first = batch_bounds_[t], last = batch_bounds_[t + 1];
+    if (first == last) continue;
+    const TaskBatch batch{batch_.log_prob.rows(first, last), batch_.advantage.rows(first, last),
+                          batch_.value.rows(first, last), batch_.target.rows(first, last)};
+    const Var log_probs = log_prob(policies_[t], action_.rows(first, last));
+    const Var policy = policy_loss(batch, log_probs);
+    const Var bonus = mean(entropy(policies_[t]));
+    const Var value = value_loss(batch, values_[t]);
+    losses[t] = policy - common_.entropy * bonus;
+    if (common_.apart)
+      losses[tasks + t] = common_.value * value;
+    else
+      losses[t] = losses[t] + common_.value * value;
+    if (ctx.tape) {  // not when a method asks for the losses after the step
+      measure("policy_loss", policy.item());
+      measure("value_loss", value.item());
+      measure("entropy", bonus.item());
+    }
+    if (!common_.teacher) continue;
+    const Teacher& teacher = *common_.teacher;
+    const Distribution said = teacher.policy(observation_.rows(first, last), static_cast<int>(t));
+    const Var loss = teacher.cross_entropy ? kickstarting_loss(said, policies_[t])
+                                           : distillation_loss(said, policies_[t]);
+    if (ctx.tape) measure("teacher_loss", loss.item());
+    const Var weighted = teacher.weight(steps_) * loss;
+    if (teacher_apart)
+      losses[losses.size() - tasks + t] = weighted;
+    else
+      losses[t] = losses[t] + weighted;
+  }
+}
+
+Var OnPolicyAgent::policy_loss(const TaskBatch& batch, const Var& log_prob) const {
+  return policy_gradient_loss(log_prob, batch.advantage);
+}
+
+Var OnPolicyAgent::value_loss(const TaskBatch& batch, const Var& value) const {
+  return rl::value_loss(value, batch.target);
+}
+
+void OnPolicyAgent::archive_own(const Archive& a) {
+  learner_->archive(a / "learner");
+  popart_->archive(a / "popart");
+  if (a.loading()) env_->observe(rollout_.observation[rollout_.steps()]);
+}
+
+}  // namespace concord::rl

@@ -1,0 +1,76 @@
+// Learner: from a list of losses to the next θ. The agents' one way to learn: the sweep, the
+// multitask method, clipping, the optimiser and telemetry are those of supervised runs.
+#pragma once
+
+#include <concord/autograd/context.h>
+#include <concord/autograd/tape.h>
+#include <concord/multitask/options.h>
+#include <concord/multitask/step.h>
+#include <concord/multitask/telemetry.h>
+#include <concord/optim/optimizer.h>
+#include <concord/rl/archive.h>
+#include <concord/rl/stopwatch.h>
+
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace concord::rl {
+
+struct LearnerOptions {
+  std::string method = "sum";  ///< in multitask/registry.h
+  multitask::OptionMap method_options;
+  std::string optimizer = "adam";  ///< adam, rmsprop or sgd
+  double rate = 2.5e-4;
+  double eps = 1e-5;  ///< added to the root of Adam's and RMSprop's second moment
+  double momentum = 0;
+  double smoothing = 0.99;  ///< of RMSprop's second moment
+  double clip_norm = 0.5;   ///< 0: off
+};
+
+class Learner {
+ public:
+  /// One row of the gradient matrix per loss. θ is initialised from `rng`, which the method draws
+  /// from as well. `store` is complete and outlives the learner. Throws ValueError for an unknown
+  /// method or optimiser.
+  Learner(const ParameterStore& store, int losses, const LearnerOptions& options, const Rng& rng);
+
+  /// One step: losses_of(ctx, losses) records one scalar per row, in order (an undefined Var: the
+  /// row's task is absent). It is called once more without a tape for methods that want the losses
+  /// after the step. The rate is options.rate * rate_factor.
+  template <class F>
+  void step(F&& losses_of, Stopwatch& watch, double rate_factor = 1) {
+    tape_.reset();
+    losses_of(Context{.theta = &theta_, .tape = &tape_, .training = true}, losses_);
+    watch.lap(Phase::forward);
+    descend(watch, rate_factor);
+    if (step_.method().needs_losses_after()) {
+      losses_of(Context{.theta = &theta_, .training = true}, losses_);
+      step_.after(losses_);
+      watch.lap(Phase::forward);
+    }
+  }
+
+  const Theta& theta() const { return theta_; }
+  const optim::Optimizer& optimizer() const { return *optimizer_; }
+  const multitask::Telemetry& telemetry() const { return telemetry_; }
+  std::int64_t steps() const { return steps_; }
+
+  void archive(const Archive& a);
+
+ private:
+  void descend(Stopwatch& watch, double rate_factor);
+
+  LearnerOptions options_;
+  Rng rng_;
+  Theta theta_;
+  std::unique_ptr<optim::Optimizer> optimizer_;
+  multitask::Step step_;
+  multitask::Telemetry telemetry_;
+  Tape tape_;
+  std::vector<Var> losses_;
+  std::int64_t steps_ = 0;
+};
+
+}  // namespace concord::rl
