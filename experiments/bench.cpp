@@ -49,6 +49,8 @@ constexpr std::array kBenchmarks{
               bench_multitask_solvers},
     Benchmark{"multitask/memory", "peak memory of a PCGrad step beside its parts, MB",
               bench_multitask_memory},
+    Benchmark{"rl/environments", "environments alone, random play, 256 of each, one thread",
+              bench_environments},
 };
 
 /// "multitask" for "multitask/mlp".

@@ -95,5 +95,7 @@ Section bench_multitask_mlp(const Roofs& roofs);
 Section bench_multitask_resnet18(const Roofs& roofs);
 Section bench_multitask_solvers(const Roofs& roofs);
 Section bench_multitask_memory(const Roofs& roofs);
+// bench_rl.cpp:
+Section bench_environments(const Roofs& roofs);
 
 }  // namespace concord::experiments
