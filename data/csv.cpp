@@ -217,6 +217,9 @@ std::string to_csv(const CsvMatrix& table, char delimiter) {
     case DType::u8:
       append(table.values.values<std::uint8_t>());
       break;
+    case DType::bf16:
+      append(table.values.to(DType::f32).values<float>());
+      break;
   }
   return out;
 }

@@ -1,8 +1,5 @@
 // Benchmarks of single kernels, and of the machine itself.
-#include <concord/autograd/gradient_matrix.h>
 #include <concord/experiments/bench_suite.h>
-#include <concord/multitask/gram.h>
-#include <concord/nn/init.h>
 #include <concord/tensor/kernels/kernels.h>
 
 #include <fmt/format.h>
@@ -188,22 +185,98 @@ Section bench_conv(const Roofs& roofs) {
   return rows.take();
 }
 
+namespace {
+
+/// Gradients of as many values as the MLP 784-1000-780 has, beside one pass that reads them all.
+struct GradientRows {
+  static constexpr index_t kColumns = 1'570'000;
+  Tensor values;
+  int tasks;
+
+  explicit GradientRows(int count)
+      : values(uniform({count, kColumns + 48}, "rows")), tasks(count) {}
+  kernels::In<float> rows() const {
+    return {values.data<float>(), values.dim(1), nullptr, tasks, false};
+  }
+  double bytes() const { return sizeof(float) * static_cast<double>(values.numel()); }
+  void read() const {
+    const auto* lines = reinterpret_cast<const Line*>(values.raw());
+    const auto n = static_cast<index_t>(values.bytes() / sizeof(Line));
+    in_parts(n, [&](index_t first, index_t last) {
+      Line sum{};
+      for (index_t i = first; i < last; ++i) sum += lines[i];
+      // An empty instruction that might look at the sum: the loop must stay.
+      asm volatile("" : : "v"(sum));
+    });
+  }
+};
+
+std::string of_read(const Timing& t, const Timing& read) {
+  return fmt::format("{:.2f} of one read", t.minimum / read.minimum);
+}
+
+}  // namespace
+
 Section bench_gram(const Roofs& roofs) {
-  constexpr int kTasks = 10;
-  constexpr index_t kColumns = 1'570'000;
-  ParameterStore store;
-  store.add("theta", {kColumns}, nn::init::zeros());
-  const GradientMatrix gradients(store, kTasks);
-  for (int t = 0; t < kTasks; ++t)
-    Rng(1).fork(static_cast<std::uint64_t>(t)).fill_uniform(gradients.row(t), -1, 1);
-  multitask::Gram gram;
-  const Timing t = time([&] { multitask::gram_of(gradients, {}, gram); }, 1);
-  constexpr double kBytes = sizeof(float) * double{kTasks} * double{kColumns};
-  constexpr double kFlops = double{kTasks} * (kTasks + 1) * double{kColumns};
-  Timings rows;
-  rows.add("10 x 1570000", t, {kBytes, Work::bytes, roofs.read, "read"},
-           fmt::format("{:.1f} GFLOP/s", kFlops / t.minimum * 1e-9));
-  return rows.take();
+  const auto& k = cpu_table<float>();
+  Timings results;
+  for (const int tasks : {2, 10, 40}) {
+    const GradientRows g(tasks);
+    const Tensor narrow = g.values.to(DType::bf16);
+    const kernels::In<BFloat16> narrow_rows{narrow.data<BFloat16>(), narrow.dim(1), nullptr, tasks};
+    std::vector<double> gram(static_cast<std::size_t>(tasks * tasks));
+    const auto times = time_in_turns({
+        [&] { g.read(); },
+        [&] { k.gram(GradientRows::kColumns, g.rows(), gram.data()); },
+        [&] { k.gram_bf16(GradientRows::kColumns, narrow_rows, gram.data()); },
+    });
+    const std::string name = fmt::format("{} x {} ", tasks, GradientRows::kColumns);
+    const double flops = double(tasks) * (tasks + 1) * GradientRows::kColumns;
+    const auto remark = [&](const Timing& t) {
+      return fmt::format("{}, {:.1f} GFLOP/s in double", of_read(t, times[0]),
+                         flops / t.minimum * 1e-9);
+    };
+    results.add(name + "read", times[0], {g.bytes(), Work::bytes, roofs.read, "read"});
+    results.add(name + "Gram", times[1], {g.bytes(), Work::bytes, roofs.read, "read"},
+                remark(times[1]));
+    results.add(name + "Gram of bf16", times[2], {g.bytes() / 2, Work::bytes, roofs.read, "read"},
+                remark(times[2]));
+  }
+  return results.take();
+}
+
+Section bench_update(const Roofs& roofs) {
+  const auto& k = cpu_table<float>();
+  constexpr index_t kSize = GradientRows::kColumns;
+  const Tensor theta = Tensor::zeros({kSize}), m = Tensor::zeros({kSize}),
+               v = Tensor::zeros({kSize});
+  Timings results;
+  for (const int tasks : {2, 10, 40}) {
+    const GradientRows g(tasks);
+    const std::vector<double> weights(static_cast<std::size_t>(tasks), 0.1);
+    const auto adam = [&](int rows) {
+      k.adam_step(kSize, {.rate = 1e-3, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8},
+                  {g.rows().base, g.rows().stride, rows, weights.data()}, theta.data<float>(),
+                  m.data<float>(), v.data<float>());
+    };
+    const auto sgd = [&](int rows) {
+      k.sgd_step(kSize, {.rate = 1e-3, .momentum = 0.9},
+                 {g.rows().base, g.rows().stride, rows, weights.data()}, theta.data<float>(),
+                 m.data<float>());
+    };
+    const auto times = time_in_turns({[&] { g.read(); }, [&] { adam(0); }, [&] { adam(tasks); },
+                                      [&] { sgd(0); }, [&] { sgd(tasks); }});
+    const std::string name = fmt::format("{} x {} ", tasks, kSize);
+    results.add(name + "read", times[0], {g.bytes(), Work::bytes, roofs.read, "read"});
+    for (const int i : {1, 3}) {
+      const char* method = i == 1 ? "adam" : "sgd";
+      const double parts = times[0].minimum + times[i].minimum;
+      results.add(name + method + ", no rows", times[i]);
+      results.add(name + method, times[i + 1], {g.bytes(), Work::bytes, roofs.read, "read"},
+                  fmt::format("{:.2f} of one read and one update", times[i + 1].minimum / parts));
+    }
+  }
+  return results.take();
 }
 
 }  // namespace concord::experiments

@@ -27,8 +27,11 @@ constexpr std::uint64_t kLengthBytes = 8;
 constexpr std::uint64_t kMostHeader = 100'000'000;  // the reference implementation's cap
 constexpr const char* kMetadata = "__metadata__";
 
-constexpr std::array<std::pair<std::string_view, DType>, 4> kDTypes{
-    {{"F32", DType::f32}, {"F64", DType::f64}, {"I64", DType::i64}, {"U8", DType::u8}}};
+constexpr std::array<std::pair<std::string_view, DType>, 5> kDTypes{{{"F32", DType::f32},
+                                                                     {"F64", DType::f64},
+                                                                     {"I64", DType::i64},
+                                                                     {"U8", DType::u8},
+                                                                     {"BF16", DType::bf16}}};
 
 std::optional<DType> dtype_of_name(std::string_view name) {
   for (const auto& [n, t] : kDTypes)
@@ -143,7 +146,7 @@ Entry parse_entry(const std::string& name, const json& value, std::uint64_t payl
   if (!dtype) {
     bad(file, kLengthBytes,
         fmt::format("{} has elements of type {}", tensor, quoted(type.get<std::string>())),
-        "F32, F64, I64 or U8");
+        "F32, F64, I64, U8 or BF16");
   }
 
   const auto is_list = [](const json& j) { return j.is_array(); };

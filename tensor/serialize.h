@@ -20,7 +20,7 @@
 
 namespace concord {
 
-/// What a safetensors file holds. Element types: F32, F64, I64, U8.
+/// What a safetensors file holds. Element types: F32, F64, I64, U8, BF16.
 struct TensorFile {
   std::map<std::string, Tensor> tensors;
   std::map<std::string, std::string> metadata;

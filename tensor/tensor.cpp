@@ -19,6 +19,8 @@ decltype(auto) with_type(DType t, F&& f) {
       return f(static_cast<double*>(nullptr));
     case DType::i64:
       return f(static_cast<std::int64_t*>(nullptr));
+    case DType::bf16:
+      return f(static_cast<BFloat16*>(nullptr));
     case DType::u8:
       break;
   }

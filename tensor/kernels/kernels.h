@@ -142,6 +142,12 @@ struct Kernels {
   // gram[i * count + j] = <row_i, row_j>, both halves, in one blocked pass; products of T summed to
   // double.
   void (*gram)(index_t n, In<T> rows, double* gram);
+  void (*gram_bf16)(index_t n, In<BFloat16> rows, double* gram);
+  // The same for the weight gradients gyᵀ x of a linear layer, without forming them.
+  void (*linear_gram)(const LinearGeometry&, const T* x, In<T> gy, double* gram);
+  // Rows kept as bf16: rounded to the nearest, ties to even; and back, exactly (no accumulation).
+  void (*round_rows)(index_t n, In<T> from, Rows<BFloat16> to);
+  void (*widen_rows)(index_t n, In<BFloat16> from, Out<T> to);
 };
 
 /// The table of a device; every member is set. Throws DeviceError when the build lacks the device.

@@ -7,13 +7,15 @@ namespace concord::kernels {
 
 /// The direction of a step, never formed as a vector unless a method needs it:
 /// d[i] = sum_t weight[t] * row_t[i] for i < size. A plain vector is one row with weight 1; a null
-/// `weight` stands for ones; a row of weight 0 is not read.
+/// `weight` stands for ones; a row of weight 0 is not read. Rows are of T, or, where `bf16` is set
+/// instead of `base`, of bfloat16; the sum is formed in T either way.
 template <class T>
 struct WeightedRows {
   const T* base = nullptr;
   index_t stride = 0;
   int count = 0;
   const double* weight = nullptr;
+  const BFloat16* bf16 = nullptr;
 };
 
 /// What one slice of parameters needs from an optimiser step; the methods' formulas are in optim/.

@@ -129,3 +129,28 @@ TEST_CASE_TEMPLATE("lerp moves y towards x", T, float, double) {
         for (int i = 0; i < 1031; ++i) y[i] = T(0.75 * y[i] + 0.25 * x[i]);
       });
 }
+
+TEST_CASE_TEMPLATE("rows of bfloat16 are combined as their values are, many at a time", T, float,
+                   double) {
+  for (const index_t n : {1, 33, 5003}) {
+    for (const int count : {1, 8, 9, 20}) {
+      CAPTURE(n);
+      CAPTURE(count);
+      const std::vector<T> values = normals<T>("row", n * count);
+      std::vector<double> weight = normals<double>("weight", count);
+      weight[static_cast<std::size_t>(count / 2)] = 0;
+      std::vector<BFloat16> rows(values.size());
+      std::vector<T> rounded(values.size());
+      cpu::round_rows<T>(n * count, one_row(values.data()), one_row(rows.data()));
+      cpu::widen_rows<T>(n * count, one_row<const BFloat16>(rows.data()), one_row(rounded.data()));
+      std::vector<T> got(static_cast<std::size_t>(n)), same(got), naive(got);
+      const WeightedRows<T> narrow{
+          .stride = n, .count = count, .weight = weight.data(), .bf16 = rows.data()};
+      cpu::combine<T>(n, narrow, got.data());
+      cpu::combine<T>(n, {rounded.data(), n, count, weight.data()}, same.data());
+      cpu::combine_naive<T>(n, narrow, naive.data());
+      CHECK(got == same);
+      CHECK(difference(got, naive) <= tolerance<T>());
+    }
+  }
+}

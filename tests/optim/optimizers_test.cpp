@@ -148,12 +148,10 @@ struct TwoTasks {
     theta = std::make_unique<Theta>(store, DType::f64);
     fill_by_name(*theta);
     g = std::make_unique<GradientMatrix>(store, 2, DType::f64);
-    g->begin_sweep();
     for (int t = 0; t < 2; ++t) {
       for (const char* name : {"a", "b"}) set(name, t);
       set(t == 0 ? "head0" : "head1", t);
     }
-    g->end_sweep();
   }
 
   void set(const std::string& name, int task) {

@@ -49,6 +49,7 @@ TensorFile sample() {
   f.tensors["steps"] = Tensor::full({}, 1e15, DType::i64);
   f.tensors["image"] = Tensor::from<std::uint8_t>({7, 8, 255}, {3, 1});
   f.tensors["m"] = Tensor::from<double>({0.1, -1e300}, {2});
+  f.tensors["rows"] = Tensor::from<float>({1.5f, -0.1f, 3e38f}, {1, 3}).to(DType::bf16);
   f.tensors["nothing"] = Tensor::zeros({0, 3});
   f.metadata = {{"format", "pt"}, {"quote", "\"\\\n\x01 ü"}};
   return f;
@@ -135,9 +136,9 @@ TEST_CASE("safetensors: hostile files, each with its error") {
         text("safetensors: tensor \"a\": missing or bad \"dtype\"", "8", "a string"));
   CHECK(error_of(R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8],"x":1}})", eight) ==
         text("safetensors: tensor \"a\": unknown member \"x\"", "8", "dtype, shape, data_offsets"));
-  CHECK(
-      error_of(R"({"a":{"dtype":"BF16","shape":[4],"data_offsets":[0,8]}})", eight) ==
-      text("safetensors: tensor \"a\" has elements of type \"BF16\"", "8", "F32, F64, I64 or U8"));
+  CHECK(error_of(R"({"a":{"dtype":"F16","shape":[4],"data_offsets":[0,8]}})", eight) ==
+        text("safetensors: tensor \"a\" has elements of type \"F16\"", "8",
+             "F32, F64, I64, U8 or BF16"));
   CHECK(error_of(R"({"a":{"dtype":"F32","shape":[-2],"data_offsets":[0,8]}})", eight) ==
         text("safetensors: tensor \"a\": an extent is not a natural number", "8", "0, 1, 2, ..."));
   CHECK(error_of(R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0.5,8]}})", eight) ==

@@ -62,6 +62,10 @@ TEST_CASE("tensor: conversions saturate for u8 and truncate for i64") {
   const Tensor same = t.to(DType::f64);
   CHECK_FALSE(same.shares_memory_with(t));
   CHECK(same.at({0, 0}) == -3.7);
+  const Tensor half = t.to(DType::bf16);  // 8 bits: -3.7 lies between -3.703125 and -3.6875
+  CHECK(half.bytes() == 8);
+  CHECK(half.at({0, 0}) == -3.703125);
+  CHECK(half.to(DType::f32).at({1, 1}) == 300);
 }
 
 TEST_CASE("tensor: copy_from and one open extent") {

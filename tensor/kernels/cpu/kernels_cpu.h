@@ -247,5 +247,13 @@ template <class T>
 void gram(index_t n, In<T> rows, double* gram);
 template <class T>
 void gram_naive(index_t n, In<T> rows, double* gram);
+template <class T>
+void linear_gram(const LinearGeometry&, const T* x, In<T> gy, double* gram);
+template <class T>
+void linear_gram_naive(const LinearGeometry&, const T* x, In<T> gy, double* gram);
+template <class T>
+void round_rows(index_t n, In<T> from, Rows<BFloat16> to);
+template <class T>
+void widen_rows(index_t n, In<BFloat16> from, Out<T> to);
 
 }  // namespace concord::kernels::cpu

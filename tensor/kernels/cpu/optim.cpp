@@ -18,27 +18,72 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <cstring>
 
 namespace concord::kernels::cpu {
 namespace {
 
+/// Rows that are read side by side: several streams from memory at once, and the sum stays in
+/// registers between them.
+constexpr int kTogether = 8;
+
+/// out[i] (+)= sum_r weight[r] row[r][i], each sum in the order of the rows.
+template <class T, class Row>
+void add_rows(int rows, const Row* const* row, const T* weight, bool add, index_t count, T* out) {
+  using R = Register<T>;
+  constexpr index_t kStep = 4 * R::kLanes;
+  index_t i = 0;
+  for (; i + kStep <= count; i += kStep) {
+    typename R::Vector sum[4] = {};
+#pragma GCC unroll 4
+    for (int v = 0; v < 4; ++v) {
+      if (add) sum[v] = R::load(out + i + v * R::kLanes);
+    }
+    for (int r = 0; r < rows; ++r) {
+#pragma GCC unroll 4
+      for (int v = 0; v < 4; ++v) sum[v] += weight[r] * R::load(row[r] + i + v * R::kLanes);
+    }
+#pragma GCC unroll 4
+    for (int v = 0; v < 4; ++v) std::memcpy(out + i + v * R::kLanes, &sum[v], sizeof sum[v]);
+  }
+  // The rest in the same operations, so that an element's bits do not depend on its place.
+  for (; i < count; i += R::kLanes) {
+    const auto rest = static_cast<std::size_t>(std::min(R::kLanes, count - i));
+    typename R::Vector sum = {};
+    if (add) std::memcpy(&sum, out + i, rest * sizeof(T));
+    for (int r = 0; r < rows; ++r) {
+      Row x[R::kLanes] = {};
+      std::memcpy(x, row[r] + i, rest * sizeof(Row));
+      sum += weight[r] * R::load(x);
+    }
+    std::memcpy(out + i, &sum, rest * sizeof(T));
+  }
+}
+
 /// out[i] = sum_t weight[t] row_t[first + i]. A null `weight` stands for ones; a row of weight 0 is
 /// not read.
+template <class T, class Row>
+void weighted_sum(const WeightedRows<T>& rows, const Row* base, index_t count, T* out) {
+  bool add = false;
+  for (int t = 0; t < rows.count || !add; add = true) {
+    const Row* row[kTogether];
+    T weight[kTogether];
+    int together = 0;
+    for (; t < rows.count && together < kTogether; ++t) {
+      const T w = rows.weight ? static_cast<T>(rows.weight[t]) : T(1);
+      if (w == T(0)) continue;
+      row[together] = base + t * rows.stride;
+      weight[together++] = w;
+    }
+    add_rows(together, row, weight, add, count, out);
+  }
+}
 template <class T>
 void weighted_sum(const WeightedRows<T>& rows, index_t first, index_t count, T* out) {
-  bool written = false;
-  for (int t = 0; t < rows.count; ++t) {
-    const T w = rows.weight ? static_cast<T>(rows.weight[t]) : T(1);
-    const T* row = rows.base + t * rows.stride + first;
-    if (w == T(0)) continue;
-    if (written) {
-      for (index_t i = 0; i < count; ++i) out[i] += w * row[i];
-    } else {
-      for (index_t i = 0; i < count; ++i) out[i] = w * row[i];
-    }
-    written = true;
-  }
-  if (!written) std::fill_n(out, count, T(0));
+  if (rows.bf16)
+    weighted_sum(rows, rows.bf16 + first, count, out);
+  else
+    weighted_sum(rows, rows.base + first, count, out);
 }
 
 /// f(first, count, d) for each piece, d being its clipped direction.
@@ -85,7 +130,9 @@ template <class T>
 double direction_of(const StepScalars& s, const WeightedRows<T>& rows, index_t i) {
   double d = 0;
   for (int t = 0; t < rows.count; ++t) {
-    d += (rows.weight ? rows.weight[t] : 1) * rows.base[t * rows.stride + i];
+    const index_t at = t * rows.stride + i;
+    d += (rows.weight ? rows.weight[t] : 1) *
+         (rows.bf16 ? static_cast<double>(rows.bf16[at]) : static_cast<double>(rows.base[at]));
   }
   d *= s.clip;
   return s.clip_value > 0 ? std::clamp(d, -s.clip_value, s.clip_value) : d;

@@ -39,6 +39,39 @@ inline Doubles load_doubles(const float* p) {
   return __builtin_convertvector(v, Doubles);
 }
 
+inline Doubles load_doubles(const BFloat16* p) {
+  typedef std::uint16_t Halves __attribute__((vector_size(kVectorBytes / 4)));
+  typedef std::uint32_t Words __attribute__((vector_size(kVectorBytes / 2)));
+  Halves v;
+  std::memcpy(&v, p, sizeof v);
+  return __builtin_convertvector(std::bit_cast<Floats>(__builtin_convertvector(v, Words) << 16),
+                                 Doubles);
+}
+
+/// A register of T, filled from memory of T or of bfloat16.
+template <class T>
+struct Register {
+  typedef T Vector __attribute__((vector_size(kVectorBytes)));
+  static constexpr index_t kLanes = kVectorBytes / static_cast<index_t>(sizeof(T));
+
+  static Vector load(const T* p) {
+    Vector v;
+    std::memcpy(&v, p, sizeof v);
+    return v;
+  }
+  static Vector load(const BFloat16* p) {
+    if constexpr (sizeof(T) == 8) {
+      return load_doubles(p);
+    } else {
+      typedef std::uint16_t Halves __attribute__((vector_size(kVectorBytes / 2)));
+      typedef std::uint32_t Words __attribute__((vector_size(kVectorBytes)));
+      Halves v;
+      std::memcpy(&v, p, sizeof v);
+      return std::bit_cast<Vector>(__builtin_convertvector(v, Words) << 16);
+    }
+  }
+};
+
 inline double sum_of_lanes(Doubles v) {
   double total = 0;
   for (int l = 0; l < kDoubles; ++l) total += v[l];

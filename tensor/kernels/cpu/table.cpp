@@ -65,6 +65,10 @@ const Kernels<T>& cpu_table() {
       .combine = cpu::combine<T>,
 
       .gram = cpu::gram<T>,
+      .gram_bf16 = cpu::gram<BFloat16>,
+      .linear_gram = cpu::linear_gram<T>,
+      .round_rows = cpu::round_rows<T>,
+      .widen_rows = cpu::widen_rows<T>,
   };
   return kTable;
 }
