@@ -42,7 +42,7 @@ void add_steps(Timings& rows, const Trainee::Options& options, const Roofs& roof
   for (const char* method : kMethods)
     steps.emplace_back(net.store(), multitask::make_aggregator(method), tasks);
 
-  GradientMatrix& g = steps.front().gradients();
+  GradientMatrix g(net.store(), tasks);
   multitask::Gram gram;
   const std::vector<double> ones(static_cast<std::size_t>(tasks), 1.0);
   std::vector<std::function<void()>> parts{

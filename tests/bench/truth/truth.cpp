@@ -1,9 +1,13 @@
-// concord's side of the comparison with PyTorch (compare.py and train.py are the other):
+// concord's side of the comparison with PyTorch (compare.py, train.py and ../peers/multitask.py are
+// the other):
 //
-//   truth curves FILE [OPTIMIZER [RATE]]   initial weights, batches, and what 200 steps with them
-//   give truth data FILE                        the images and labels of the main job's default run
+//   truth curves FILE [OPTIMIZER [RATE]]   initial weights, batches, what 200 steps with them give
+//   truth data FILE                        images and labels of the main job's default run
+//   truth steps FILE                       initial weights, one batch, what 5 steps of each method
+//                                          in TorchJD's conventions give, for the networks of
+//                                          `concord bench multitask`
 //
-// Both write safetensors.
+// All write safetensors.
 #include <concord/autograd/ops.h>
 #include <concord/data/loader.h>
 #include <concord/data/multi_fashion.h>
@@ -140,6 +144,71 @@ TensorFile default_data() {
   return file;
 }
 
+struct Example {
+  std::string network;
+  nn::NetworkOptions options;
+  index_t batch;
+};
+
+/// Adds "<network>/start/<name>", "<network>/input" [batch, ...], "<network>/labels" [tasks, batch]
+/// and "<network>/<method>/loss" [steps, tasks], before each step. All in f64.
+void add_steps(TensorFile& file, const Example& e) {
+  constexpr index_t kFew = 5;
+  constexpr double kRate = 0.002;
+  ParameterStore store;
+  const auto network = nn::make_network(e.network, Scope(store), e.options);
+  const Theta start(store, DType::f64);
+  start.initialize(Rng(1));
+  const std::string prefix = e.network + "/";
+  for (const auto& [name, t] : start.clone().state()) file.tensors[prefix + "start/" + name] = t;
+  const auto tasks = static_cast<index_t>(e.options.outputs.size());
+  const Tensor input = Tensor::empty(e.options.input.insert(0, e.batch), DType::f64);
+  Rng(1).fork("input").fill_uniform(input, -1, 1);
+  const Tensor labels = Tensor::empty({tasks, e.batch}, DType::i64);
+  for (index_t i = 0; i < labels.numel(); ++i)
+    labels.data<std::int64_t>()[i] = Rng(1).fork("labels").below(static_cast<std::uint64_t>(i), 10);
+  file.tensors[prefix + "input"] = input;
+  file.tensors[prefix + "labels"] = labels;
+
+  const std::vector<std::pair<std::string, multitask::OptionMap>> methods{
+      {"pcgrad", {{"order", "index"}}},
+      {"mgda", {{"preset", "torchjd"}}},
+      {"cagrad", {{"preset", "torchjd"}}},
+      {"upgrad", {{"preset", "torchjd"}}}};
+  for (const auto& [method, options] : methods) {
+    const Theta theta = start.clone();
+    const auto optimizer =
+        optim::make_optimizer("sgd", theta, {.rate = kRate, .momentum = kMomentum});
+    multitask::Step step(store, multitask::make_aggregator(method, options),
+                         static_cast<int>(tasks), {.dtype = DType::f64});
+    const Tensor loss = Tensor::empty({kFew, tasks}, DType::f64);
+    Tape tape;
+    std::vector<Var> outputs, losses(static_cast<std::size_t>(tasks));
+    for (index_t s = 0; s < kFew; ++s) {
+      tape.reset();
+      network->forward({.theta = &theta, .tape = &tape, .training = true}, input, outputs);
+      for (index_t t = 0; t < tasks; ++t) {
+        losses[static_cast<std::size_t>(t)] =
+            cross_entropy(outputs[static_cast<std::size_t>(t)], labels[t]);
+        loss.data<double>()[s * tasks + t] = losses[static_cast<std::size_t>(t)].item();
+      }
+      step.backward(tape, losses, {.step = s});
+      optimizer->step(theta, step.direction(), step.squared_norm());
+    }
+    file.tensors[prefix + method + "/loss"] = loss;
+  }
+  file.metadata = {{"rate", fmt::format("{}", kRate)}, {"momentum", fmt::format("{}", kMomentum)}};
+}
+
+TensorFile steps() {
+  const auto heads = [](std::size_t tasks) { return std::vector<index_t>(tasks, 10); };
+  TensorFile file;
+  add_steps(file, {"lenet", {.input = {1, 36, 36}, .outputs = heads(3)}, 32});
+  add_steps(file, {"mlp", {.input = {784}, .outputs = heads(10), .hidden = {1000, 780}}, 64});
+  add_steps(file, {"resnet18-32", {.input = {3, 32, 32}, .outputs = heads(2)}, 8});
+  return file;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -154,10 +223,16 @@ int main(int argc, char** argv) {
       save_safetensors(argv[2], default_data());
       return 0;
     }
+    if (verb == "steps" && argc == 3) {
+      save_safetensors(argv[2], steps());
+      return 0;
+    }
   } catch (const std::exception& e) {
     fmt::print(stderr, "{}\n", e.what());
     return 1;
   }
-  fmt::print(stderr, "usage: truth curves FILE [OPTIMIZER [RATE]]\n       truth data FILE\n");
+  fmt::print(stderr,
+             "usage: truth curves FILE [OPTIMIZER [RATE]]\n       truth data FILE\n       truth "
+             "steps FILE\n");
   return 2;
 }
