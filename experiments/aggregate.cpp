@@ -1,6 +1,7 @@
 // The verb aggregate: a multitask method applied to one matrix from a file.
 #include <concord/data/csv.h>
 #include <concord/data/npy.h>
+#include <concord/experiments/aggregate_stream.h>
 #include <concord/experiments/json.h>
 #include <concord/experiments/verbs.h>
 #include <concord/multitask/aggregate.h>
@@ -8,6 +9,7 @@
 #include <fmt/format.h>
 
 #include <cmath>
+#include <iostream>
 #include <numeric>
 
 namespace concord::experiments {
@@ -55,6 +57,14 @@ double norm(const std::vector<double>& v) {
 }  // namespace
 
 int aggregate(const AggregateOptions& options) {
+  if (options.stream) {
+    std::ios::sync_with_stdio(false);  // nothing else reads or writes here
+    aggregate_stream(std::cin, std::cout);
+    return 0;
+  }
+  if (options.method.empty() || options.jacobian.empty()) {
+    throw ValueError("aggregate: no method or no jacobian, expected both (or --stream)");
+  }
   multitask::find_method(options.method);  // an unknown name is said before the file is read
   const Tensor jacobian = read_matrix(options.jacobian);
   const auto tasks = static_cast<std::size_t>(jacobian.dim(0));

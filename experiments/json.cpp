@@ -21,35 +21,69 @@ constexpr std::size_t kind_of() {
       .index();
 }
 
-Json from_text(const Text& t) {
-  switch (t.type()) {
-    case Text::value_t::boolean:
-      return t.get<bool>();
-    case Text::value_t::number_integer:
-      return t.get<std::int64_t>();
-    case Text::value_t::number_unsigned: {
-      const auto n = t.get<std::uint64_t>();
-      if (n <= static_cast<std::uint64_t>(INT64_MAX)) return static_cast<std::int64_t>(n);
-      return static_cast<double>(n);
-    }
-    case Text::value_t::number_float:
-      return t.get<double>();
-    case Text::value_t::string:
-      return t.get<std::string>();
-    case Text::value_t::array: {
-      Json::Array values;
-      for (const Text& element : t) values.push_back(from_text(element));
-      return values;
-    }
-    case Text::value_t::object: {
-      Json::Object members;
-      for (const auto& [name, value] : t.items()) members.emplace_back(name, from_text(value));
-      return members;
-    }
-    default:
-      return {};
+/// Takes the parser's events. Deep nesting is refused before it can exhaust the stack: values are
+/// destroyed and written recursively.
+class Builder : public nlohmann::json_sax<Text> {
+ public:
+  Json take() { return std::move(root_); }
+
+  bool null() override { return put({}); }
+  bool boolean(bool b) override { return put(b); }
+  bool number_integer(std::int64_t i) override { return put(i); }
+  bool number_unsigned(std::uint64_t n) override {
+    if (n <= static_cast<std::uint64_t>(INT64_MAX)) return put(static_cast<std::int64_t>(n));
+    return put(static_cast<double>(n));
   }
-}
+  bool number_float(double d, const std::string&) override { return put(d); }
+  bool string(std::string& s) override { return put(std::move(s)); }
+  bool binary(Text::binary_t&) override { return false; }  // not in text
+  bool start_object(std::size_t) override { return open(true); }
+  bool start_array(std::size_t) override { return open(false); }
+  bool end_object() override { return close(); }
+  bool end_array() override { return close(); }
+  bool key(std::string& name) override {
+    open_.back().members.emplace_back(std::move(name), Json());
+    return true;
+  }
+  bool parse_error(std::size_t, const std::string&, const Text::exception& e) override {
+    const std::string_view what = e.what();  // "[json.exception...] parse error at ...: ..."
+    throw ValueError(
+        fmt::format("json: {}", what.substr(std::min(what.size(), what.find("] ") + 2))));
+  }
+
+ private:
+  static constexpr std::size_t kMaxDepth = 64;
+
+  struct Level {
+    bool object;
+    Json::Object members;
+    Json::Array elements;
+  };
+
+  bool open(bool object) {
+    if (open_.size() == kMaxDepth)
+      throw ValueError(fmt::format("json: nested deeper than {} levels", kMaxDepth));
+    open_.push_back({object, {}, {}});
+    return true;
+  }
+  bool close() {
+    Level level = std::move(open_.back());
+    open_.pop_back();
+    return level.object ? put(std::move(level.members)) : put(std::move(level.elements));
+  }
+  bool put(Json value) {
+    if (open_.empty())
+      root_ = std::move(value);
+    else if (open_.back().object)
+      open_.back().members.back().second = std::move(value);
+    else
+      open_.back().elements.push_back(std::move(value));
+    return true;
+  }
+
+  Json root_;
+  std::vector<Level> open_;
+};
 
 Text to_text(const Json& j) {
   if (j.is<bool>()) return j.as<bool>();
@@ -119,13 +153,9 @@ std::string Json::dump(int indent) const {
 }
 
 Json Json::parse(std::string_view text) {
-  try {
-    return from_text(Text::parse(text));
-  } catch (const Text::exception& e) {
-    const std::string_view what = e.what();  // "[json.exception...] parse error at ...: ..."
-    throw ValueError(
-        fmt::format("json: {}", what.substr(std::min(what.size(), what.find("] ") + 2))));
-  }
+  Builder builder;
+  Text::sax_parse(text, &builder);
+  return builder.take();
 }
 
 Json Json::load(const std::filesystem::path& path) {

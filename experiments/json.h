@@ -56,7 +56,8 @@ class Json {
 
   /// Two spaces of indentation per level, or one line with indent < 0. Doubles keep every bit.
   std::string dump(int indent = 2) const;
-  /// Throws ValueError with the place of the first error.
+  /// Throws ValueError with the place of the first error, or for lists and objects nested more than
+  /// 64 deep. Of members with the same name, find() sees the first.
   static Json parse(std::string_view text);
   /// Throws FileError naming the file.
   static Json load(const std::filesystem::path& path);

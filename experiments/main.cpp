@@ -106,16 +106,20 @@ int parse_and_call(int argc, char** argv) {
   ex::AggregateOptions aggregate;
   c = command("aggregate", "apply a multitask method to a matrix of gradients",
               [&] { return ex::aggregate(aggregate); });
-  c->add_option("method", aggregate.method, "concord list methods")->required();
+  c->add_option("method", aggregate.method, "concord list methods");
   c->add_option("--jacobian", aggregate.jacobian,
-                "matrix [tasks, columns]: .npy, or CSV without header")
-      ->required();
+                "matrix [tasks, columns]: .npy, or CSV without header");
   c->add_option("--set", aggregate.assignments, "name=value: an option of the method")
       ->take_all()
       ->allow_extra_args(false);
   c->add_option("--losses", aggregate.losses, "one per task, with commas")->delimiter(',');
   c->add_option("--seed", aggregate.seed, "of methods that draw random numbers");
   c->add_flag("--json", aggregate.json, "weights, direction, Gram matrix and residual as JSON");
+  c->add_flag(
+      "--stream", aggregate.stream,
+      "answer JSON lines from stdin instead, each like {\"method\": \"cagrad\", \"options\": "
+      "{\"c\": 0.4}, \"matrix\": [[1, 0], [-1, 2]]}; more members: losses, key (keeps the "
+      "method's state), step, epoch, seed, tasks, id, gram (instead of matrix)");
 
   ex::BenchOptions bench;
   c = command("bench", "how fast this machine runs kernels, passes and training steps",

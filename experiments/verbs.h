@@ -75,6 +75,7 @@ struct AggregateOptions {
   std::vector<double> losses;            ///< one per task, for methods that read them
   std::uint64_t seed = 0;
   bool json = false;
+  bool stream = false;  ///< requests from stdin instead: aggregate_stream.h
 };
 int aggregate(const AggregateOptions& options);
 

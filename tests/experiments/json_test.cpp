@@ -35,3 +35,14 @@ TEST_CASE("json: errors by exact text") {
   CHECK(error_text<ValueError>([&] { Json::parse("{\"a\": }"); }).substr(0, 41) ==
         "json: parse error at line 1, column 7: sy");
 }
+
+TEST_CASE("json: hostile nesting is an error, not a crash") {
+  const auto nested = [](std::size_t depth) {
+    return std::string(depth, '[') + std::string(depth, ']');
+  };
+  CHECK(Json::parse(nested(64)).dump(-1) == nested(64));
+  CHECK(error_text<ValueError>([&] { Json::parse(nested(65)); }) ==
+        "json: nested deeper than 64 levels");
+  CHECK(error_text<ValueError>([&] { Json::parse(std::string(10'000'000, '[')); }) ==
+        "json: nested deeper than 64 levels");
+}
