@@ -65,7 +65,7 @@ int aggregate(const AggregateOptions& options) {
   if (options.method.empty() || options.jacobian.empty()) {
     throw ValueError("aggregate: no method or no jacobian, expected both (or --stream)");
   }
-  multitask::find_method(options.method);  // an unknown name is said before the file is read
+  multitask::find_aggregator(options.method);  // a wrong name is said before the file is read
   const Tensor jacobian = read_matrix(options.jacobian);
   const auto tasks = static_cast<std::size_t>(jacobian.dim(0));
   const multitask::AggregateResult result = multitask::aggregate(

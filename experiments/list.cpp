@@ -27,7 +27,7 @@ std::string experiments_text(std::span<const Experiment> all) {
 
 std::string methods_text() {
   Table table({"<method", "<what it does", "<options and defaults", "<source"});
-  for (const multitask::MethodInfo& m : multitask::methods()) {
+  for (const multitask::MethodInfo& m : multitask::all_methods()) {
     table.add(
         {std::string(m.name), std::string(m.help), options_of(m.name), std::string(m.source)});
   }

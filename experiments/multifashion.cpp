@@ -31,7 +31,7 @@ std::vector<std::string> strings(const Names& names) {
 
 Settings multifashion_settings() {
   std::vector<std::string> arms{kLeftAlone, kRightAlone}, networks;
-  for (const auto& m : multitask::methods()) {
+  for (const auto& m : multitask::all_methods()) {
     if (m.name != "single" && m.name != "constant") arms.emplace_back(m.name);
   }
   for (const auto& n : nn::networks()) networks.emplace_back(n.name);
@@ -79,7 +79,7 @@ Settings multifashion_settings() {
   s.add("log_every", Integer{.standard = 20, .low = 1, .high = 1'000'000},
         "steps per row of telemetry.csv");
   s.add("checkpoint_seconds", Real{.standard = 60, .low = 0}, "time between checkpoints");
-  for (const auto& m : multitask::methods()) {
+  for (const auto& m : multitask::all_methods()) {
     if (std::find(arms.begin(), arms.end(), m.name) == arms.end()) continue;
     for (const auto& [option, standard] : multitask::default_options(m.name)) {
       s.add(fmt::format("{}.{}", m.name, option), Text{.standard = standard},
@@ -276,7 +276,7 @@ class MultiFashionRun {
       }
       if (stop) return false;
     }
-    save_safetensors(weights_of(job_.folder, part), {training.theta().state(), {}});
+    save_safetensors(weights_of(job_.folder, part), {training.weights(), {}});
     journal_.write(index + 1, nullptr);
     return true;
   }

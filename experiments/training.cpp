@@ -1,6 +1,5 @@
 #include <concord/autograd/ops.h>
 #include <concord/experiments/training.h>
-#include <concord/multitask/registry.h>
 #include <concord/optim/registry.h>
 
 #include <fmt/format.h>
@@ -10,9 +9,17 @@
 namespace concord::experiments {
 namespace {
 
-data::LoaderOptions seeded(data::LoaderOptions options, const Rng& rng) {
-  options.seed = rng.fork("order").stream();
-  return options;
+/// One loader per batch of a step; the first has the order that every method sees.
+std::vector<std::unique_ptr<data::Loader>> make_loaders(int batches, data::LoaderOptions options,
+                                                        const data::DatasetPtr& set,
+                                                        const Rng& rng) {
+  std::vector<std::unique_ptr<data::Loader>> loaders;
+  for (int b = 0; b < batches; ++b) {
+    const Rng order = rng.fork("order");
+    options.seed = (b == 0 ? order : order.fork(static_cast<std::uint64_t>(b))).stream();
+    loaders.push_back(std::make_unique<data::Loader>(set, options));
+  }
+  return loaders;
 }
 
 std::unique_ptr<nn::Network> make(const Arm& arm, const TrainingOptions& options,
@@ -32,12 +39,6 @@ Theta initialised(const ParameterStore& store, const Rng& rng) {
   Theta theta(store);
   theta.initialize(rng);
   return theta;
-}
-
-multitask::Heads heads_of(const Arm& arm) {
-  return multitask::find_method(arm.method).kind == multitask::Kind::weighting
-             ? multitask::Heads::weighted
-             : multitask::Heads::own;
 }
 
 /// How many rows of logits [n, classes] have their largest value at the label; ignored labels count
@@ -66,61 +67,86 @@ std::vector<double> vector_of(const Tensor& t) {
 Training::Training(Arm arm, const TrainingOptions& options, data::DatasetPtr train)
     : arm_(std::move(arm)),
       options_(options),
-      loader_(std::move(train), seeded(options.loader, Rng(options.seed))),
       rng_(options.seed),
-      network_(make(arm_, options, loader_.dataset(), store_)),
+      network_(make(arm_, options, *train, store_)),
       theta_(initialised(store_, rng_)),
       optimizer_(optim::make_optimizer(
           options.optimizer, theta_,
           {.rate = options.rate, .momentum = options.momentum, .decay = options.decay})),
+      method_(multitask::make_method(arm_.method, arm_.options, theta_,
+                                     static_cast<int>(arm_.tasks.size()))),
+      loaders_(make_loaders(method_->batches(), options.loader, train, rng_)),
       schedule_(optim::make_schedule(options.schedule, total_steps())),
-      step_(store_, multitask::make_aggregator(arm_.method, arm_.options),
-            static_cast<int>(arm_.tasks.size()), {.heads = heads_of(arm_)}),
       telemetry_(static_cast<int>(arm_.tasks.size())),
-      loss_sums_(arm_.tasks.size()) {
+      loss_sums_(arm_.tasks.size()),
+      loss_counts_(arm_.tasks.size()),
+      batches_(loaders_.size()) {
   optimizer_->clip.norm = options.clip_norm;
   tape_.watch_nonfinite(options.watch);
 }
 
-void Training::compute_losses(const Context& ctx) {
-  network_->forward(ctx, batch_.input, outputs_);
-  losses_.clear();
+Var Training::features(const Context& ctx, int batch) {
+  return network_->features(ctx, batches_[static_cast<std::size_t>(batch)].input);
+}
+
+void Training::losses_at(const Context& ctx, int batch, std::span<const Var> features,
+                         std::vector<Var>& losses) {
+  losses.clear();
   for (std::size_t t = 0; t < arm_.tasks.size(); ++t) {
-    losses_.push_back(
-        cross_entropy(outputs_[t], batch_.targets[static_cast<std::size_t>(arm_.tasks[t])]));
+    const Tensor& labels =
+        batches_[static_cast<std::size_t>(batch)].targets[static_cast<std::size_t>(arm_.tasks[t])];
+    losses.push_back(cross_entropy(network_->head(ctx, static_cast<int>(t), features[t]), labels));
   }
 }
 
+void Training::losses(const Context& ctx, int batch, std::vector<Var>& losses) {
+  inputs_.assign(arm_.tasks.size(), features(ctx, batch));
+  losses_at(ctx, batch, inputs_, losses);
+  inputs_.clear();  // Vars hold on to tensors
+}
+
 index_t Training::step() {
-  loader_.next(batch_);
-  tape_.reset();
+  for (std::size_t b = 0; b < loaders_.size(); ++b) loaders_[b]->next(batches_[b]);
   const Context ctx{.theta = &theta_,
                     .tape = &tape_,
                     .training = true,
                     .rng = rng_.fork("step").fork(static_cast<std::uint64_t>(steps_))};
-  compute_losses(ctx);
-  step_.backward(tape_, losses_, {.step = steps_, .epoch = epoch(), .rng = rng_.fork("method")});
   optimizer_->rate(options_.rate * schedule_(steps_));
-  optimizer_->step(theta_, step_.direction(), step_.squared_norm());
-  if (step_.method().needs_losses_after()) {
-    Context after = ctx;
-    after.tape = nullptr;
-    compute_losses(after);
-    step_.after(losses_);
-  }
+  method_->step(*this, ctx, *optimizer_,
+                {.step = steps_, .epoch = epoch(), .rng = rng_.fork("method")});
 
-  telemetry_.record(step_.inputs(), step_.answer());
-  for (std::size_t t = 0; t < loss_sums_.size(); ++t) loss_sums_[t] += step_.losses()[t];
-  ++loss_count_;
+  const multitask::StepInputs seen = method_->inputs();
+  if (method_->fresh()) telemetry_.record(seen, method_->answer());
+  for (std::size_t r = 0; r < seen.tasks.size(); ++r) {
+    const auto t = static_cast<std::size_t>(seen.tasks[r]);
+    loss_sums_[t] += seen.losses[r];
+    ++loss_counts_[t];
+  }
   ++steps_;
-  return batch_.size;
+  return batches_.front().size;
+}
+
+std::map<std::string, Tensor> Training::weights() const {
+  auto state = theta_.state();
+  if (!method_->needs_features()) return state;
+  // Row i of the mapped unit matrix is what feature i alone becomes: head_input(z) = z M, and the
+  // head's (z M) W^T = z (W M^T)^T.
+  const index_t d = network_->trunk().features();
+  const Tensor unit = Tensor::zeros({d, d});
+  for (index_t i = 0; i < d; ++i) unit.data<float>()[i * (d + 1)] = 1;
+  for (int t = 0; t < network_->tasks(); ++t) {
+    Tensor& weight =
+        state.at(network_->tasks() == 1 ? "fc.weight" : fmt::format("heads.{}.weight", t));
+    weight = linear(weight, method_->head_input(t, unit)).value();
+  }
+  return state;
 }
 
 std::vector<double> Training::take_losses() {
   std::vector<double> means = loss_sums_;
-  for (double& m : means) m /= static_cast<double>(std::max<std::int64_t>(loss_count_, 1));
+  for (std::size_t t = 0; t < means.size(); ++t) means[t] /= std::max(loss_counts_[t], 1.0);
   std::fill(loss_sums_.begin(), loss_sums_.end(), 0.0);
-  loss_count_ = 0;
+  std::fill(loss_counts_.begin(), loss_counts_.end(), 0.0);
   return means;
 }
 
@@ -129,17 +155,18 @@ std::vector<Score> Training::evaluate(const data::Dataset& set) const {
   const Context ctx{.theta = &theta_};
   std::vector<Score> scores(arm_.tasks.size());
   std::vector<index_t> items;
-  std::vector<Var> outputs;
   data::Batch batch;
   for (index_t first = 0; first < set.size(); first += kBatch) {
     items.clear();
     for (index_t i = first; i < std::min(first + kBatch, set.size()); ++i) items.push_back(i);
     set.read(items, Rng(), batch);
-    network_->forward(ctx, batch.input, outputs);
+    const Var features = network_->features(ctx, batch.input);
     for (std::size_t t = 0; t < scores.size(); ++t) {
+      const int task = static_cast<int>(t);
+      const Var output = network_->head(ctx, task, method_->head_input(task, features));
       const Tensor& labels = batch.targets[static_cast<std::size_t>(arm_.tasks[t])];
-      scores[t].loss += cross_entropy(outputs[t], labels, {.reduction = Reduction::sum}).item();
-      scores[t].accuracy += static_cast<double>(count_correct(outputs[t].value(), labels));
+      scores[t].loss += cross_entropy(output, labels, {.reduction = Reduction::sum}).item();
+      scores[t].accuracy += static_cast<double>(count_correct(output.value(), labels));
     }
   }
   for (Score& s : scores) {
@@ -156,14 +183,14 @@ void Training::save(TensorFile& file) const {
   file.tensors["buffers"] = theta_.buffers();
   for (const auto& [name, tensor] : optimizer_->state()) file.tensors["optimizer/" + name] = tensor;
   multitask::State method, telemetry;
-  step_.method().save(method);
+  method_->save(method);
   telemetry_.save(telemetry);
   for (const auto& [name, values] : method) file.tensors["method/" + name] = tensor_of(values);
   for (const auto& [name, values] : telemetry)
     file.tensors["telemetry/" + name] = tensor_of(values);
   file.tensors["loss_sums"] = tensor_of(loss_sums_);
-  file.tensors["counts"] =
-      Tensor::from<std::int64_t>({steps_, loss_count_, optimizer_->steps()}, {3});
+  file.tensors["loss_counts"] = tensor_of(loss_counts_);
+  file.tensors["counts"] = Tensor::from<std::int64_t>({steps_, optimizer_->steps()}, {2});
 }
 
 void Training::load(const TensorFile& file) {
@@ -192,14 +219,15 @@ void Training::load(const TensorFile& file) {
   theta_.values().copy_from(tensor("theta"));
   theta_.buffers().copy_from(tensor("buffers"));
   for (const auto& [name, to] : optimizer_->state()) to.copy_from(tensor("optimizer/" + name));
-  step_.method().load(group("method/"));
+  method_->load(group("method/"));
   telemetry_.load(group("telemetry/"));
   loss_sums_ = vector_of(tensor("loss_sums"));
+  loss_counts_ = vector_of(tensor("loss_counts"));
   const auto counts = tensor("counts").values<std::int64_t>();
   steps_ = counts[0];
-  loss_count_ = counts[1];
-  optimizer_->steps(counts[2]);
-  loader_.seek({steps_ / loader_.batches_per_epoch(), steps_ % loader_.batches_per_epoch()});
+  optimizer_->steps(counts[1]);
+  for (const auto& loader : loaders_)
+    loader->seek({steps_ / steps_per_epoch(), steps_ % steps_per_epoch()});
 }
 
 }  // namespace concord::experiments

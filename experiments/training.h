@@ -7,8 +7,8 @@
 #include <concord/autograd/tape.h>
 #include <concord/data/dataset.h>
 #include <concord/data/loader.h>
+#include <concord/multitask/method.h>
 #include <concord/multitask/options.h>
-#include <concord/multitask/step.h>
 #include <concord/multitask/telemetry.h>
 #include <concord/nn/network.h>
 #include <concord/optim/optimizer.h>
@@ -16,6 +16,7 @@
 #include <concord/tensor/serialize.h>
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -48,20 +49,20 @@ struct Score {
   double accuracy = 0;  ///< in [0, 1]
 };
 
-class Training {
+class Training : private multitask::Model {
  public:
   /// All targets of the arm must have classes. Throws ValueError otherwise, or for an unknown
   /// network, method or optimiser.
   Training(Arm arm, const TrainingOptions& options, data::DatasetPtr train);
 
-  /// One batch: forward, sweep, the method, the optimiser. Returns the number of images.
+  /// One step of the method. Returns the number of images of its (first) batch.
   index_t step();
   bool done() const { return steps_ == total_steps(); }
   std::int64_t steps() const { return steps_; }
-  std::int64_t total_steps() const { return options_.epochs * loader_.batches_per_epoch(); }
-  std::int64_t steps_per_epoch() const { return loader_.batches_per_epoch(); }
+  std::int64_t total_steps() const { return options_.epochs * steps_per_epoch(); }
+  std::int64_t steps_per_epoch() const { return loaders_.front()->batches_per_epoch(); }
   /// Finished epochs.
-  index_t epoch() const { return steps_ / loader_.batches_per_epoch(); }
+  index_t epoch() const { return steps_ / steps_per_epoch(); }
 
   /// Mean training loss per task since the last call.
   std::vector<double> take_losses();
@@ -70,6 +71,10 @@ class Training {
 
   const Arm& arm() const { return arm_; }
   const Theta& theta() const { return theta_; }
+  /// The state dict of a plain network that computes what this one does: whatever the method has
+  /// put between features and heads (RotoGrad's rotations) is multiplied into the heads' weights.
+  std::map<std::string, Tensor> weights() const;
+  const multitask::Method& method() const { return *method_; }
   const ParameterStore& store() const { return store_; }
   const multitask::Telemetry& telemetry() const { return telemetry_; }
   void profile(Profile* profile) { tape_.profile(profile); }
@@ -80,27 +85,30 @@ class Training {
   void load(const TensorFile& file);
 
  private:
-  /// Forward pass of the current batch into losses_.
-  void compute_losses(const Context& ctx);
+  // What the method asks for, of the batches of the step under way.
+  void losses(const Context& ctx, int batch, std::vector<Var>& losses) override;
+  Var features(const Context& ctx, int batch) override;
+  void losses_at(const Context& ctx, int batch, std::span<const Var> features,
+                 std::vector<Var>& losses) override;
 
   Arm arm_;
   TrainingOptions options_;
-  data::Loader loader_;
   Rng rng_;
   ParameterStore store_;
   std::unique_ptr<nn::Network> network_;
   Theta theta_;
   std::unique_ptr<optim::Optimizer> optimizer_;
+  std::unique_ptr<multitask::Method> method_;
+  /// One per batch that the method looks at in a step, each in an order of its own.
+  std::vector<std::unique_ptr<data::Loader>> loaders_;
   optim::Schedule schedule_;
-  multitask::Step step_;
   multitask::Telemetry telemetry_;
   Tape tape_;
 
   std::int64_t steps_ = 0;
-  std::vector<double> loss_sums_;  // since take_losses(), and of how many batches
-  std::int64_t loss_count_ = 0;
-  data::Batch batch_;  // reused from step to step
-  std::vector<Var> outputs_, losses_;
+  std::vector<double> loss_sums_, loss_counts_;  // per task, since take_losses()
+  std::vector<data::Batch> batches_;             // reused from step to step
+  std::vector<Var> inputs_;                      // of the heads
 };
 
 }  // namespace concord::experiments

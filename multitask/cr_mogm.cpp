@@ -69,7 +69,7 @@ AggregatorPtr make_cr_mogm(Options& options) {
   const double ema = options.number("ema", 0.9, 0, 1);
   if (base == "cr_mogm")
     throw ValueError("cr_mogm: option base is 'cr_mogm', expected another method");
-  return std::make_unique<CrMogm>(find_method(base).make(options), ema);
+  return std::make_unique<CrMogm>(find_aggregator(base).make(options), ema);
 }
 
 }  // namespace concord::multitask

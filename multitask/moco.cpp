@@ -10,6 +10,7 @@
 // step keeps its y_t and lambda_t; the others' lambda sum to one then.
 #include <concord/multitask/elements.h>
 #include <concord/multitask/methods.h>
+#include <concord/multitask/solvers/simplex.h>
 
 #include <algorithm>
 #include <cmath>
@@ -19,19 +20,6 @@
 namespace concord::multitask {
 
 namespace {
-
-/// The point of the simplex nearest to x (Held, Wolfe, Crowder 1974): max(x - level, 0).
-void project_onto_simplex(std::span<double> x, std::vector<double>& sorted) {
-  sorted.assign(x.begin(), x.end());
-  std::sort(sorted.begin(), sorted.end(), std::greater<>());
-  double sum = 0, level = 0;
-  for (std::size_t k = 0; k < sorted.size(); ++k) {
-    sum += sorted[k];
-    const double candidate = (sum - 1) / static_cast<double>(k + 1);
-    if (sorted[k] > candidate) level = candidate;
-  }
-  for (double& v : x) v = std::max(v - level, 0.0);
-}
 
 struct Setting {
   double beta, beta_decay, gamma, gamma_decay, rho;

@@ -1,6 +1,12 @@
+#include <concord/autograd/parameters.h>
 #include <concord/multitask/methods.h>
 #include <concord/multitask/registry.h>
+#include <concord/multitask/training_methods.h>
 #include <concord/tensor/check.h>
+
+#include <fmt/format.h>
+
+#include <algorithm>
 
 namespace concord::multitask {
 
@@ -49,12 +55,27 @@ constexpr MethodInfo kMethods[] = {
     {"db_mtl", Kind::gradient, "elements, losses, T x P state", "Lin et al. 2023, arXiv 2308.12029", "averaged gradients of the log-losses, made equally long", make_db_mtl},
     {"m_config", Kind::gradient, "elements, T x P state", "Liu, Chu, Thuerey 2024, arXiv 2408.11104", "config on moving averages, with a second moment; use plain sgd", make_m_config},
     {"cr_mogm", Kind::gradient, "the base method's, state", "Zhou et al. 2022, NeurIPS", "the weights of another method (option base), smoothed", make_cr_mogm},
+    // Whole training steps
+    {"sgsu", Kind::step, "gradients at theta'", "Lee and Son 2020, arXiv 2005.09910", "inner and outer loop of the shared layers, heads apart (a reconstruction)", nullptr, make_sgsu},
+    {"look_ahead", Kind::step, "losses at theta'", "Du et al. 2018, arXiv 1812.02224, eq 2", "the auxiliary weight that is best for the main task one step ahead", nullptr, make_look_ahead},
+    {"auto_lambda", Kind::step, "gradients at theta' and of a second batch, state", "Liu et al. 2022, arXiv 2202.03091", "learned weights that lower the primary tasks' loss on another batch", nullptr, make_auto_lambda},
+    {"modo", Kind::step, "three independent batches, state", "Chen et al. 2023, arXiv 2305.20057", "mgda by double sampling, without the bias of one batch", nullptr, make_modo},
+    {"sdmgrad", Kind::step, "three independent batches, state", "Xiao et al. 2023, arXiv 2305.18409", "mgda near the mean gradient, by double sampling", nullptr, make_sdmgrad},
+    {"mtadam", Kind::step, "its own optimiser, 2 T x P state", "Malkiel and Wolf 2020, arXiv 2006.14683", "Adam's moments per task, gradients of equal length in every tensor", nullptr, make_mtadam},
+    {"rotograd", Kind::step, "gradients at the features, state", "Javaloy and Valera 2022, arXiv 2103.02631", "a learned rotation of the features per task, gradients of equal length", nullptr, make_rotograd},
 };
 // clang-format on
 
 }  // namespace
 
-std::span<const MethodInfo> methods() { return kMethods; }
+std::span<const MethodInfo> all_methods() { return kMethods; }
+
+std::span<const MethodInfo> methods() {
+  static const auto* const end = std::find_if(  // Kind::step stands last
+      std::begin(kMethods), std::end(kMethods),
+      [](const MethodInfo& m) { return m.kind == Kind::step; });
+  return {kMethods, end};
+}
 
 const MethodInfo& find_method(std::string_view name) {
   std::vector<std::string> names;
@@ -65,16 +86,32 @@ const MethodInfo& find_method(std::string_view name) {
   throw_unknown("method", name, names);
 }
 
+const MethodInfo& find_aggregator(std::string_view name) {
+  const MethodInfo& info = find_method(name);
+  if (info.kind == Kind::step) {
+    throw ValueError(
+        fmt::format("{}: a matrix of gradients, expected a training run: the method needs {}", name,
+                    info.needs));
+  }
+  return info;
+}
+
 std::unique_ptr<Aggregator> make_aggregator(std::string_view name, const OptionMap& values) {
   Options options{std::string(name), values};
-  auto aggregator = find_method(name).make(options);
+  auto aggregator = find_aggregator(name).make(options);
   options.finish();
   return aggregator;
 }
 
 std::vector<std::pair<std::string, std::string>> default_options(std::string_view name) {
   Options options{std::string(name)};
-  find_method(name).make(options);
+  const MethodInfo& info = find_method(name);
+  if (info.kind == Kind::step) {
+    const ParameterStore none;  // defaults do not depend on the parameters
+    info.make_method(options, Theta(none), 1);
+  } else {
+    info.make(options);
+  }
   return options.read();
 }
 
@@ -86,6 +123,8 @@ std::string_view name(Kind kind) {
       return "loss weighting";
     case Kind::gradient:
       return "gradient combination";
+    case Kind::step:
+      return "training step";
   }
   return "?";
 }

@@ -52,9 +52,9 @@ struct Run {
   double rate_factor, decay_factor;
 };
 
-/// Calls f(Run) for the parts that are not frozen, in order.
+/// Calls f(Run) for what is not frozen of a part, in order.
 template <class F>
-void for_each_run(const ParameterStore& store, F&& f) {
+void for_each_run(const ParameterStore& store, Part part, F&& f) {
   const auto& layout = store.layout();
   for (std::size_t i = 0; i < layout.size();) {
     const Slice& first = store.slice(layout[i]);
@@ -67,7 +67,8 @@ void for_each_run(const ParameterStore& store, F&& f) {
       }
     }
     const index_t stop = end < layout.size() ? store.slice(layout[end]).offset : store.size();
-    if (!first.frozen)
+    const bool wanted = part == Part::all || (part == Part::shared) == (first.group == kShared);
+    if (wanted && !first.frozen)
       f(Run{first.offset, stop - first.offset, first.group, first.rate_factor, first.decay_factor});
     i = end;
   }
@@ -86,10 +87,14 @@ void Optimizer::step_as(const Theta& theta, const Direction& d, double norm_squa
   kernels::StepScalars scalars;
   scalars.clip_value = clip.value;
   if (clip.norm > 0) {
-    double squared = norm_squared >= 0 ? norm_squared : shared_norm_squared<T>(d);
-    if (split) {
-      for_each_run(store_, [&](const Run& run) {
-        if (run.group == kShared) return;
+    if (!split && d.part != Part::all && store_.head_groups() > 0) {
+      throw UsageError("optimizer: clipping a part needs gradients whose heads stand apart");
+    }
+    double squared = 0;
+    if (d.part != Part::heads)
+      squared = norm_squared >= 0 ? norm_squared : shared_norm_squared<T>(d);
+    if (split && d.part != Part::shared) {
+      for_each_run(store_, Part::heads, [&](const Run& run) {
         double part = 0;
         kernels::table<T>(g.device())
             .norm_squared(run.size, g.heads().data<T>() + (run.offset - g.columns()), &part);
@@ -104,7 +109,7 @@ void Optimizer::step_as(const Theta& theta, const Direction& d, double norm_squa
     scalars.clip = std::min(1.0, clip.norm / (norm + 1e-6));  // as torch.nn.utils.clip_grad_norm_
   }
   scalars.first = steps_ == 0;
-  for_each_run(store_, [&](const Run& run) {
+  for_each_run(store_, d.part, [&](const Run& run) {
     scalars.rate = rate_ * run.rate_factor;
     scalars.decay = decay_ * run.decay_factor;
     if (!split || run.group == kShared) {

@@ -15,6 +15,9 @@
 
 namespace concord::optim {
 
+/// Which parameters a step moves; the others stand still with all their state.
+enum class Part { all, shared, heads };
+
 /// d = sum_t weights[t] * (row t of G) over the shared parameters; over the head of task t, its own
 /// gradient times head_weights[t] (empty: 1 for all).
 struct Direction {
@@ -22,9 +25,11 @@ struct Direction {
   std::span<const double> weights;  ///< [T], or [blocks, T]
   std::span<const double> head_weights = {};
   std::span<const index_t> block_ends = {};  ///< where each block of columns ends; empty: one block
+  Part part = Part::all;
 };
 
-/// Bounds on the direction before weight decay, as torch.nn.utils clips gradients.
+/// Bounds on the direction before weight decay, as torch.nn.utils clips gradients; on the part that
+/// moves.
 struct Clip {
   double norm = 0;   ///< scale d so that its norm (shared and heads) is at most this; 0: off
   double value = 0;  ///< then bound every |d_i|; 0: off
@@ -39,11 +44,13 @@ class Optimizer {
   Optimizer& operator=(const Optimizer&) = delete;
 
   /// One step. `shared_norm_squared`, when not negative, is |d|^2 over the shared part (wᵀGw from
-  /// the Gram matrix): clipping by norm then needs no pass over the rows.
+  /// the Gram matrix): clipping by norm then needs no pass over the rows. A step in two parts,
+  /// heads and shared, is two calls with steps() set back between them.
   void step(const Theta& theta, const Direction& d, double shared_norm_squared = -1);
 
   double rate() const { return rate_; }
   void rate(double rate) { rate_ = rate; }  ///< schedules set it before each step
+  double decay() const { return decay_; }
   Clip clip;
 
   /// What a checkpoint has to keep, by name ("m", "v", ...), in the layout of θ; shares memory.

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <limits>
 
 namespace concord::multitask {
@@ -187,6 +188,18 @@ bool SimplexSolver::conflict_averse(const Gram& gram, std::span<const double> g0
                                     double radius, std::span<double> w) {
   start(gram, w);
   return minimise(gram, {g0, g0_norm, radius}, w);
+}
+
+void project_onto_simplex(std::span<double> x, std::vector<double>& scratch) {
+  scratch.assign(x.begin(), x.end());
+  std::sort(scratch.begin(), scratch.end(), std::greater<>());
+  double sum = 0, level = 0;
+  for (std::size_t k = 0; k < scratch.size(); ++k) {
+    sum += scratch[k];
+    const double candidate = (sum - 1) / static_cast<double>(k + 1);
+    if (scratch[k] > candidate) level = candidate;
+  }
+  for (double& v : x) v = std::max(v - level, 0.0);
 }
 
 }  // namespace concord::multitask

@@ -48,4 +48,8 @@ class SimplexSolver {
   std::vector<char> blocked_;
 };
 
+/// x becomes the nearest point of the simplex: max(x - level, 0) (Held, Wolfe, Crowder 1974).
+/// `scratch` is reused from call to call.
+void project_onto_simplex(std::span<double> x, std::vector<double>& scratch);
+
 }  // namespace concord::multitask

@@ -160,7 +160,6 @@ struct TwoTasks {
         .fork(name)
         .fork(static_cast<std::uint64_t>(task))
         .fill_uniform(g->slice(id, task), -1, 1);
-    g->set_written(id, task);
   }
   Tensor values(const std::string& name) const { return (*theta)[store.find(name)]; }
   Tensor row(const std::string& name, int task) const { return g->slice(store.find(name), task); }
