@@ -17,7 +17,9 @@ void Agent::play(const Tensor& chosen, const StepBuffers& out) {
   episodes_.record(out, steps_);
 }
 
-void Agent::clear_metrics() {
+void Agent::begin_iteration() {
+  began_ = steps_;
+  watch_.start();
   for (std::size_t i = 0; i < metrics_.size(); ++i) metrics_[i].second = metric_counts_[i] = 0;
 }
 

@@ -58,12 +58,14 @@ class Agent {
   void play(const Tensor& chosen, const StepBuffers& out);
   /// Adds to the metric's mean.
   void measure(std::string_view name, double value);
-  void clear_metrics();
+  /// Clears the metrics; the learning rate of the whole iteration is that of its first step.
+  void begin_iteration();
 
   EnvPtr env_;
   Bounds bounds_;  ///< of one row per environment
   Rng rng_;
   std::int64_t steps_ = 0;
+  std::int64_t began_ = 0;  ///< steps_ when the iteration began
   Stopwatch watch_;
 
  private:

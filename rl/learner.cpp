@@ -1,8 +1,9 @@
-#include <concord/multitask/registry.h>
 #include <concord/optim/adam.h>
 #include <concord/optim/rmsprop.h>
 #include <concord/optim/sgd.h>
 #include <concord/rl/learner.h>
+
+#include <fmt/format.h>
 
 namespace concord::rl {
 namespace {
@@ -26,12 +27,6 @@ std::unique_ptr<optim::Optimizer> make_optimizer(const LearnerOptions& o, const 
   throw_unknown("optimizer", o.optimizer, {"adam", "rmsprop", "sgd"});
 }
 
-multitask::Heads heads_of(const std::string& method) {
-  return multitask::find_method(method).kind == multitask::Kind::weighting
-             ? multitask::Heads::weighted
-             : multitask::Heads::own;
-}
-
 }  // namespace
 
 Learner::Learner(const ParameterStore& store, int losses, const LearnerOptions& options,
@@ -40,28 +35,34 @@ Learner::Learner(const ParameterStore& store, int losses, const LearnerOptions& 
       rng_(rng.fork("method")),
       theta_(initialised(store, rng)),
       optimizer_(make_optimizer(options, theta_)),
-      step_(store, multitask::make_aggregator(options.method, options.method_options), losses,
-            {.heads = heads_of(options.method)}),
+      method_(multitask::make_method(options.method, options.method_options, theta_, losses)),
       telemetry_(losses) {
   optimizer_->clip.norm = options.clip_norm;
-  losses_.reserve(static_cast<std::size_t>(losses));
+  if (method_->batches() != 1)
+    throw ValueError(
+        fmt::format("learner: method '{}' wants {} independent batches per step, agents have one",
+                    options.method, method_->batches()));
 }
 
-void Learner::descend(Stopwatch& watch, double rate_factor) {
-  step_.backward(tape_, losses_, {.step = steps_, .rng = rng_});
-  watch.lap(Phase::backward);
+void Learner::descend(multitask::Model& batch, Stopwatch& watch, double rate_factor) {
   optimizer_->rate(options_.rate * rate_factor);
-  optimizer_->step(theta_, step_.direction(), step_.squared_norm());
-  telemetry_.record(step_.inputs(), step_.answer());
+  const multitask::Step::When when{.step = steps_, .rng = rng_};
+  method_->step(batch,
+                {.theta = &theta_,
+                 .tape = &tape_,
+                 .training = true,
+                 .rng = rng_.fork("step").fork(static_cast<std::uint64_t>(steps_))},
+                *optimizer_, when);
+  if (method_->fresh()) telemetry_.record(method_->inputs(), method_->answer());
   ++steps_;
-  watch.lap(Phase::optimizer);
+  watch.lap(Phase::backward);
 }
 
 void Learner::archive(const Archive& a) {
   a("theta", theta_.values());
   a("buffers", theta_.buffers());
   for (const auto& [name, values] : optimizer_->state()) (a / "optimizer")(name, values);
-  a.state("method", step_);
+  a.state("method", *method_);
   a.state("telemetry", telemetry_);
   a("steps", steps_);
   optimizer_->steps(steps_);

@@ -4,24 +4,22 @@
 
 #include <concord/autograd/context.h>
 #include <concord/autograd/tape.h>
-#include <concord/multitask/options.h>
-#include <concord/multitask/step.h>
+#include <concord/multitask/method.h>
 #include <concord/multitask/telemetry.h>
 #include <concord/optim/optimizer.h>
 #include <concord/rl/archive.h>
 #include <concord/rl/stopwatch.h>
 
 #include <memory>
-#include <span>
 #include <string>
 #include <vector>
 
 namespace concord::rl {
 
 struct LearnerOptions {
-  std::string method = "sum";  ///< in multitask/registry.h
-  multitask::OptionMap method_options;
-  std::string optimizer = "adam";  ///< adam, rmsprop or sgd
+  std::string method = "sum";             ///< in multitask/registry.h
+  multitask::OptionMap method_options{};  ///< its own, and those of multitask/step_options.h
+  std::string optimizer = "adam";         ///< adam, rmsprop or sgd
   double rate = 2.5e-4;
   double eps = 1e-5;  ///< added to the root of Adam's and RMSprop's second moment
   double momentum = 0;
@@ -33,23 +31,26 @@ class Learner {
  public:
   /// One row of the gradient matrix per loss. θ is initialised from `rng`, which the method draws
   /// from as well. `store` is complete and outlives the learner. Throws ValueError for an unknown
-  /// method or optimiser.
+  /// method or optimiser, and for a method that wants several independent batches per step.
   Learner(const ParameterStore& store, int losses, const LearnerOptions& options, const Rng& rng);
 
   /// One step: losses_of(ctx, losses) records one scalar per row, in order (an undefined Var: the
-  /// row's task is absent). It is called once more without a tape for methods that want the losses
+  /// row's task is absent). It is called as often as the method asks, without a tape for losses
   /// after the step. The rate is options.rate * rate_factor.
   template <class F>
   void step(F&& losses_of, Stopwatch& watch, double rate_factor = 1) {
-    tape_.reset();
-    losses_of(Context{.theta = &theta_, .tape = &tape_, .training = true}, losses_);
-    watch.lap(Phase::forward);
-    descend(watch, rate_factor);
-    if (step_.method().needs_losses_after()) {
-      losses_of(Context{.theta = &theta_, .training = true}, losses_);
-      step_.after(losses_);
-      watch.lap(Phase::forward);
-    }
+    struct Batch final : multitask::Model {
+      Batch(F& f, Stopwatch& w) : losses_of(f), watch(w) {}
+      void losses(const Context& ctx, int, std::vector<Var>& losses) override {
+        watch.lap(Phase::backward);
+        losses_of(ctx, losses);
+        watch.lap(Phase::forward);
+      }
+      F& losses_of;
+      Stopwatch& watch;
+    } batch(losses_of, watch);
+    watch.lap(Phase::other);
+    descend(batch, watch, rate_factor);
   }
 
   const Theta& theta() const { return theta_; }
@@ -60,16 +61,15 @@ class Learner {
   void archive(const Archive& a);
 
  private:
-  void descend(Stopwatch& watch, double rate_factor);
+  void descend(multitask::Model& batch, Stopwatch& watch, double rate_factor);
 
   LearnerOptions options_;
   Rng rng_;
   Theta theta_;
   std::unique_ptr<optim::Optimizer> optimizer_;
-  multitask::Step step_;
+  std::unique_ptr<multitask::Method> method_;
   multitask::Telemetry telemetry_;
   Tape tape_;
-  std::vector<Var> losses_;
   std::int64_t steps_ = 0;
 };
 

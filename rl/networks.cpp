@@ -86,6 +86,12 @@ Bounds task_bounds(const VecEnv& env) {
   return bounds;
 }
 
+std::vector<int> head_groups(int tasks, int first_row, bool several) {
+  std::vector<int> groups;
+  for (int t = 0; t < tasks; ++t) groups.push_back(several || tasks == 1 ? kShared : first_row + t);
+  return groups;
+}
+
 std::unique_ptr<nn::Trunk> make_trunk(const Scope& scope, const ObservationSpec& spec,
                                       const TrunkOptions& o) {
   std::unique_ptr<nn::Trunk> trunk;

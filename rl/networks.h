@@ -21,6 +21,10 @@ using Bounds = std::vector<index_t>;
 /// gaps.
 Bounds task_bounds(const VecEnv& env);
 
+/// The group of each task's head when row first_row + t of the gradient matrix is all that reaches
+/// it; kShared when `several` rows do, and with a single task.
+std::vector<int> head_groups(int tasks, int first_row = 0, bool several = false);
+
 struct TrunkOptions {
   /// mlp: linear layers on the flattened observation. minatar: first a convolution of 16 channels,
   /// 3x3, and ReLU (Young and Tian, 1903.03176, sec. 4.1; use hidden = {128}, relu). Otherwise a

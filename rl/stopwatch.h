@@ -10,8 +10,7 @@ enum class Phase {
   environment,  ///< stepping the environments
   acting,       ///< choosing actions
   forward,      ///< recording the losses
-  backward,     ///< the sweep, Gram matrix and multitask method
-  optimizer,    ///< moving the parameters
+  backward,     ///< the sweep, the multitask method and the optimiser
   other,        ///< returns, batches, replay
   count
 };

@@ -23,10 +23,10 @@ class A2c final : public OnPolicyAgent {
   void iterate() override {
     collect(learner_->theta());
     evaluate_values();
-    lambda_returns(stretch_, common_.gamma, lambda_, target_);
+    lambda_returns(worth_.stretch(), common_.gamma, lambda_, target_);
     advantages_from_targets();
     update_popart();
-    learn_all();
+    learn(worth_.rows());
   }
 
  private:

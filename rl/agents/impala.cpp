@@ -23,26 +23,24 @@ void Impala::iterate() {
   }
   evaluate_values();
 
-  gather_rows(rollout_.observation.view(rollout_.observation.shape().without(0).with(
-                  0, (rollout_.steps() + 1) * rollout_.size())),
-              all_rows_, inputs_);
-  const Shape& a = rollout_.action.shape();
-  gather_rows(rollout_.action.view(a.without(0).with(0, a[0] * a[1])), all_rows_, actions_);
-  (*network_)({.theta = &learner_->theta()}, inputs_, all_bounds_, &policies_, nullptr);
+  const Rows& all = worth_.rows();
+  gather_rows(flat(rollout_.observation), all.rows, inputs_);
+  gather_rows(flat(rollout_.action), all.rows, actions_);
+  (*network_)({.theta = &learner_->theta()}, inputs_, all.bounds, &policies_, nullptr);
   for (std::size_t t = 0; t < policies_.size(); ++t) {
-    const index_t first = all_bounds_[t], last = all_bounds_[t + 1];
+    const index_t first = all.bounds[t], last = all.bounds[t + 1];
     const Tensor now = log_prob(policies_[t], actions_.rows(first, last)).value();
     for (index_t k = first; k < last; ++k) {
-      const index_t row = all_rows_[static_cast<std::size_t>(k)];
+      const index_t row = all.rows[static_cast<std::size_t>(k)];
       log_ratio_.data<float>()[row] =
           now.data<float>()[k - first] - rollout_.log_prob.data<float>()[row];
     }
   }
-  vtrace(stretch_, log_ratio_,
+  vtrace(worth_.stretch(), log_ratio_,
          {.gamma = options_.gamma, .lambda = options_.lambda, .rho = options_.rho, .c = options_.c},
          target_, advantage_);
   update_popart();
-  learn_all();
+  learn(all);
 }
 
 void Impala::archive_own(const Archive& a) {

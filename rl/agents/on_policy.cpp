@@ -3,61 +3,25 @@
 #include <algorithm>
 
 namespace concord::rl {
-namespace {
-
-/// For each task the row of the gradient matrix that reaches a head, kShared when several do.
-std::vector<int> groups(int tasks, int first_row, bool several) {
-  std::vector<int> g;
-  for (int t = 0; t < tasks; ++t) g.push_back(several || tasks == 1 ? kShared : first_row + t);
-  return g;
-}
-
-Tensor flat(const Tensor& t) {  // [T,N,...] -> [T*N,...]
-  const Shape& s = t.shape();
-  return t.view(s.without(0).with(0, s[0] * s[1]));
-}
-
-}  // namespace
-
 OnPolicyAgent::OnPolicyAgent(std::string name, EnvPtr env, const OnPolicyOptions& options,
                              std::uint64_t seed)
     : Agent(std::move(name), std::move(env), seed),
       common_(options),
-      rollout_(*env_, options.steps) {
+      rollout_(*env_, options.steps),
+      worth_(rollout_, bounds_) {
   const int tasks = static_cast<int>(bounds_.size()) - 1;
   const bool teacher_apart = options.teacher && options.teacher->apart;
   const bool one_head = options.network.shared_heads;
   network_ = std::make_unique<ActorCritic>(Scope(store_), *env_, options.network,
-                                           groups(tasks, 0, one_head || teacher_apart),
-                                           groups(tasks, options.apart ? tasks : 0, one_head));
+                                           head_groups(tasks, 0, one_head || teacher_apart),
+                                           head_groups(tasks, options.apart ? tasks : 0, one_head));
   const int rows = tasks * (1 + (options.apart ? 1 : 0) + (teacher_apart ? 1 : 0));
   learner_ = std::make_unique<Learner>(store_, rows, options.learner, rng_);
   popart_ = std::make_unique<PopArt>(store_, "value", tasks, options.popart);
 
-  const Shape shape = rollout_.reward.shape();
-  stretch_ = {rollout_.reward, {}, Tensor::zeros(shape), Tensor::zeros(shape, DType::u8)};
-  target_ = Tensor::zeros(shape);
-  advantage_ = Tensor::zeros(shape);
-  all_values_ = Tensor::zeros(shape.with(0, options.steps + 1));
-  stretch_.value = all_values_.rows(0, options.steps);
-  final_values_ = Tensor::zeros(shape);
-  value_rows_ = in_order_of_tasks(options.steps + 1);
-  final_rows_.bounds.resize(bounds_.size());
-  Rows all = in_order_of_tasks(options.steps);
-  all_rows_ = std::move(all.rows);
-  all_bounds_ = std::move(all.bounds);
+  target_ = Tensor::zeros(rollout_.reward.shape());
+  advantage_ = Tensor::zeros(rollout_.reward.shape());
   env_->reset(rollout_.observation[options.steps]);
-}
-
-OnPolicyAgent::Rows OnPolicyAgent::in_order_of_tasks(index_t steps) const {
-  Rows r{{}, {0}};
-  for (std::size_t task = 0; task + 1 < bounds_.size(); ++task) {
-    for (index_t t = 0; t < steps; ++t)
-      for (index_t i = bounds_[task]; i < bounds_[task + 1]; ++i)
-        r.rows.push_back(t * env_->size() + i);
-    r.bounds.push_back(static_cast<index_t>(r.rows.size()));
-  }
-  return r;
 }
 
 void OnPolicyAgent::act(const Tensor& observation, const Bounds& bounds, const Rng& rng,
@@ -75,8 +39,7 @@ void OnPolicyAgent::act(const Tensor& observation, const Bounds& bounds, const R
 }
 
 void OnPolicyAgent::collect(const Theta& behaviour) {
-  watch_.start();
-  clear_metrics();
+  begin_iteration();
   rollout_.go_on();
   for (index_t t = 0; t < rollout_.steps(); ++t) collect_step(behaviour, t);
 }
@@ -96,60 +59,46 @@ void OnPolicyAgent::collect_step(const Theta& behaviour, index_t t) {
   watch_.lap(Phase::environment);
 }
 
-void OnPolicyAgent::values_of(const Tensor& observation, const Rows& rows, float* out) {
-  gather_rows(observation, rows.rows, inputs_);
-  (*network_)({.theta = &learner_->theta()}, inputs_, rows.bounds, nullptr, &values_);
-  for (std::size_t t = 0; t < values_.size(); ++t) {
-    const auto mean = static_cast<float>(popart_->mean(static_cast<int>(t)));
-    const auto deviation = static_cast<float>(popart_->deviation(static_cast<int>(t)));
-    for (index_t k = rows.bounds[t]; k < rows.bounds[t + 1]; ++k)
-      out[rows.rows[static_cast<std::size_t>(k)]] =
-          mean + deviation * values_[t].value().data<float>()[k - rows.bounds[t]];
-  }
-}
-
 void OnPolicyAgent::evaluate_values() {
-  values_of(flat(rollout_.observation), value_rows_, all_values_.data<float>());
-  final_rows_.rows.clear();
-  for (std::size_t t = 0; t + 1 < bounds_.size(); ++t) {
-    for (index_t k = all_bounds_[t]; k < all_bounds_[t + 1]; ++k) {
-      const index_t row = all_rows_[static_cast<std::size_t>(k)];
-      if (rollout_.truncated.data<std::uint8_t>()[row]) final_rows_.rows.push_back(row);
+  worth_.evaluate([this](const Tensor& inputs, const Bounds& bounds, std::span<float> out) {
+    (*network_)({.theta = &learner_->theta()}, inputs, bounds, nullptr, &values_);
+    for (std::size_t t = 0; t < values_.size(); ++t) {
+      if (bounds[t] == bounds[t + 1]) continue;
+      const auto mean = static_cast<float>(popart_->mean(static_cast<int>(t)));
+      const auto deviation = static_cast<float>(popart_->deviation(static_cast<int>(t)));
+      const float* v = values_[t].value().data<float>();
+      for (index_t k = bounds[t]; k < bounds[t + 1]; ++k)
+        out[static_cast<std::size_t>(k)] = mean + deviation * v[k - bounds[t]];
     }
-    final_rows_.bounds[t + 1] = static_cast<index_t>(final_rows_.rows.size());
-  }
-  if (!final_rows_.rows.empty())
-    values_of(flat(rollout_.final_observation), final_rows_, final_values_.data<float>());
-  next_values(all_values_, final_values_, rollout_.terminated, rollout_.truncated,
-              stretch_.next_value, stretch_.ended);
+  });
   watch_.lap(Phase::other);
 }
 
 void OnPolicyAgent::advantages_from_targets() {
-  const float *target = target_.data<float>(), *value = stretch_.value.data<float>();
+  const float *target = target_.data<float>(), *value = worth_.stretch().value.data<float>();
   for (index_t k = 0; k < target_.numel(); ++k) advantage_.data<float>()[k] = target[k] - value[k];
 }
 
 void OnPolicyAgent::update_popart() {
   if (common_.popart == 0) return;
   std::vector<float> targets;
-  for (std::size_t t = 0; t + 1 < all_bounds_.size(); ++t) {
+  const Rows& all = worth_.rows();
+  for (std::size_t t = 0; t + 1 < all.bounds.size(); ++t) {
     targets.clear();
-    for (index_t k = all_bounds_[t]; k < all_bounds_[t + 1]; ++k)
-      targets.push_back(target_.data<float>()[all_rows_[static_cast<std::size_t>(k)]]);
+    for (index_t k = all.bounds[t]; k < all.bounds[t + 1]; ++k)
+      targets.push_back(target_.data<float>()[all.rows[static_cast<std::size_t>(k)]]);
     popart_->update(learner_->theta(), static_cast<int>(t), targets);
   }
 }
 
-void OnPolicyAgent::learn(std::span<const index_t> rows, const Bounds& bounds) {
-  batch_bounds_ = bounds;
-  gather_rows(flat(rollout_.observation), rows, observation_);
-  gather_rows(flat(rollout_.action), rows, action_);
-  const index_t all = target_.numel();
-  gather_rows(rollout_.log_prob.view({all}), rows, batch_.log_prob);
-  gather_rows(advantage_.view({all}), rows, batch_.advantage);
-  gather_rows(stretch_.value.view({all}), rows, batch_.value);
-  gather_rows(target_.view({all}), rows, batch_.target);
+void OnPolicyAgent::learn(const Rows& rows) {
+  const Bounds& bounds = batch_bounds_ = rows.bounds;
+  gather_rows(flat(rollout_.observation), rows.rows, observation_);
+  gather_rows(flat(rollout_.action), rows.rows, action_);
+  gather_rows(flat(rollout_.log_prob), rows.rows, batch_.log_prob);
+  gather_rows(flat(advantage_), rows.rows, batch_.advantage);
+  gather_rows(flat(worth_.stretch().value), rows.rows, batch_.value);
+  gather_rows(flat(target_), rows.rows, batch_.target);
   if (common_.popart > 0) {
     for (std::size_t t = 0; t + 1 < bounds.size(); ++t) {
       const double mean = popart_->mean(static_cast<int>(t));
@@ -168,7 +117,7 @@ void OnPolicyAgent::learn(std::span<const index_t> rows, const Bounds& bounds) {
   watch_.lap(Phase::other);
   learner_->step(
       [this](const Context& ctx, std::vector<Var>& losses) { record_losses(ctx, losses); }, watch_,
-      linear_decay(steps_, common_.anneal));
+      linear_decay(began_, common_.anneal));
 }
 
 void OnPolicyAgent::record_losses(const Context& ctx, std::vector<Var>& losses) {

@@ -6,13 +6,11 @@
 #include <concord/rl/agent.h>
 #include <concord/rl/losses.h>
 #include <concord/rl/popart.h>
-#include <concord/rl/returns.h>
 #include <concord/rl/rollout.h>
 
 #include <functional>
 #include <memory>
 #include <optional>
-#include <span>
 
 namespace concord::rl {
 
@@ -71,16 +69,14 @@ class OnPolicyAgent : public Agent {
   void collect(const Theta& behaviour);
   /// Step t of them.
   void collect_step(const Theta& behaviour, index_t t);
-  /// Values of all that was seen, into stretch_.
+  /// Values of all that was seen, into worth_.
   void evaluate_values();
   /// advantage_ = target_ - V.
   void advantages_from_targets();
   /// Moves PopArt's statistics towards target_.
   void update_popart();
-  /// One step on these rows of the [T*N] that were collected, ordered by task.
-  void learn(std::span<const index_t> rows, const Bounds& bounds);
-  /// All rows, ordered by task.
-  void learn_all() { learn(all_rows_, all_bounds_); }
+  /// One step on these rows of the T*N that were collected.
+  void learn(const Rows& rows);
   void archive_own(const Archive& a) override;
 
   OnPolicyOptions common_;
@@ -89,25 +85,14 @@ class OnPolicyAgent : public Agent {
   std::unique_ptr<Learner> learner_;
   std::unique_ptr<PopArt> popart_;
   Rollout rollout_;
-  Stretch stretch_;
+  RolloutValues worth_;
   Tensor target_, advantage_;  ///< [T,N], for the algorithm to fill
-  std::vector<index_t> all_rows_;
-  Bounds all_bounds_;
 
  private:
-  struct Rows {
-    std::vector<index_t> rows;
-    Bounds bounds;
-  };
-  /// V of these rows of `observation` [M, ...], written to out[row].
-  void values_of(const Tensor& observation, const Rows& rows, float* out);
   void record_losses(const Context& ctx, std::vector<Var>& losses);
-  Rows in_order_of_tasks(index_t steps) const;
 
   std::vector<Distribution> policies_;
   std::vector<Var> values_;
-  Rows value_rows_, final_rows_;  // rows_ reused
-  Tensor all_values_, final_values_, inputs_;
   // The batch.
   Bounds batch_bounds_;
   Tensor observation_, action_;

@@ -26,9 +26,7 @@ class Ppo final : public OnPolicyAgent {
   Var value_loss(const TaskBatch& batch, const Var& value) const override;
 
   PpoOptions options_;
-  std::vector<std::vector<index_t>> order_;  // per task
-  std::vector<index_t> rows_;
-  Bounds minibatch_;
+  Minibatches minibatches_;
 };
 
 }  // namespace concord::rl

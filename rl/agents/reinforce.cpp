@@ -24,8 +24,7 @@ void Reinforce::iterate() {
   const index_t n = env_->size();
   std::vector<index_t> length(static_cast<std::size_t>(n), rollout_.steps());
   index_t playing = n;
-  watch_.start();
-  clear_metrics();
+  begin_iteration();
   env_->reset(rollout_.observation[0]);
   rollout_.terminated.zero();
   rollout_.truncated.zero();
@@ -42,18 +41,19 @@ void Reinforce::iterate() {
     }
   }
   evaluate_values();
-  stretch_.next_value.zero();
-  lambda_returns(stretch_, common_.gamma, 1, target_);
+  worth_.stretch().next_value.zero();
+  lambda_returns(worth_.stretch(), common_.gamma, 1, target_);
   advantages_from_targets();
   update_popart();
-  rows_.clear();
-  row_bounds_.assign(1, 0);
+  rows_.rows.clear();
+  rows_.bounds.assign(1, 0);
   for (std::size_t task = 0; task + 1 < bounds_.size(); ++task) {
     for (index_t i = bounds_[task]; i < bounds_[task + 1]; ++i)
-      for (index_t t = 0; t < length[static_cast<std::size_t>(i)]; ++t) rows_.push_back(t * n + i);
-    row_bounds_.push_back(static_cast<index_t>(rows_.size()));
+      for (index_t t = 0; t < length[static_cast<std::size_t>(i)]; ++t)
+        rows_.rows.push_back(t * n + i);
+    rows_.bounds.push_back(static_cast<index_t>(rows_.rows.size()));
   }
-  learn(rows_, row_bounds_);
+  learn(rows_);
 }
 
 }  // namespace concord::rl

@@ -25,8 +25,7 @@ class Reinforce final : public OnPolicyAgent {
   void iterate() override;
 
  private:
-  std::vector<index_t> rows_;
-  Bounds row_bounds_;
+  Rows rows_;
 };
 
 }  // namespace concord::rl
