@@ -63,6 +63,7 @@ class Cotangent {
 };
 
 class Sweep;
+struct GramCosts;
 
 /// Hands out the places for the gradients of an op's inputs. Fill a slot wholly before asking for
 /// the next: when an input stands twice (x * x), the second slot adds to the first.
@@ -78,6 +79,10 @@ class Sink {
     if (!p.tensor) return {};
     return {p.tensor->data<T>() + p.offset, p.stride, p.map, p.count, p.accumulate};
   }
+  /// For an op that can have the inner products of its R gradients of input k without forming them:
+  /// R x R doubles to be filled with these, both halves, when that is all the sweep wants and
+  /// `costs` says that it pays (block_grams.h); else null, and slot(k) is the way.
+  double* products(int k, const GramCosts& costs);
 
  private:
   struct Place {

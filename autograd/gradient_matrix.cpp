@@ -1,4 +1,5 @@
 #include <concord/autograd/gradient_matrix.h>
+#include <concord/tensor/kernels/kernels.h>
 
 #include <fmt/format.h>
 
@@ -57,7 +58,13 @@ GradientMatrix::GradientMatrix(const ParameterStore& store, int tasks, DType dty
       completed_(static_cast<std::size_t>(store.slices())),
       in_scratch_(static_cast<std::size_t>(store.slices())) {
   if (tasks < 1) throw ValueError(fmt::format("gradient matrix: {} tasks", tasks));
-  if (storage == RowStorage::full) rows_ = Tensor::zeros({tasks, stride_}, dtype, device);
+  if (storage == RowStorage::bf16 && dtype != DType::f32) {
+    throw DTypeError(fmt::format("gradient matrix: rows of bf16 are rounded from f32, not from {}",
+                                 name(dtype)));
+  }
+  if (storage == RowStorage::streamed) return;
+  rows_ =
+      Tensor::zeros({tasks, stride_}, storage == RowStorage::full ? dtype : DType::bf16, device);
 }
 
 Tensor GradientMatrix::row(int task) const { return rows_[task].rows(0, columns_); }
@@ -80,9 +87,15 @@ GradientMatrix::Place GradientMatrix::place(SliceId id) const {
   return {&scratch_.block(p), p.offset, scratch_stride(id), false};
 }
 
+GradientMatrix::Place GradientMatrix::kept(SliceId id) const {
+  if (storage_ == RowStorage::bf16 && !in_heads(id))
+    return {&rows_, store_->slice(id).offset, stride_, false};
+  return place(id);
+}
+
 Tensor GradientMatrix::slice(SliceId id, int task) const {
   const Slice& s = store_->slice(id);
-  const Place p = place(id);
+  const Place p = kept(id);
   if (p.head && task != s.group) {
     throw UsageError(fmt::format("gradient matrix: '{}' belongs to task {}, not to task {}", s.name,
                                  s.group, task));
@@ -95,10 +108,8 @@ void GradientMatrix::begin_sweep(bool add) {
   for (SliceId id = 0; id < store_->slices(); ++id) {
     release(id);  // a sweep that threw may have left it
     completed_[id] = 0;
-    std::uint8_t* written = &written_[index(id, 0)];
-    if (!add) std::fill_n(written, tasks_, std::uint8_t{0});
-    if (storage_ == RowStorage::streamed && !in_heads(id) &&
-        std::count(written, written + tasks_, 1) > 0)
+    if (!add) std::fill_n(&written_[index(id, 0)], tasks_, std::uint8_t{0});
+    if (storage_ == RowStorage::streamed && !in_heads(id) && any_written(id))
       throw UsageError(
           fmt::format("backward: the rows of '{}' were not kept and cannot be added to",
                       store_->slice(id).name));
@@ -108,19 +119,41 @@ void GradientMatrix::begin_sweep(bool add) {
 void GradientMatrix::acquire(SliceId id) {
   if (storage_ == RowStorage::full || in_heads(id) || in_scratch_[id].block >= 0) return;
   in_scratch_[id] = scratch_.take(tasks_ * scratch_stride(id), dtype(), device());
+  if (storage_ == RowStorage::bf16 && any_written(id)) {  // to be added to
+    kernels::table<float>(device()).widen_rows(store_->slice(id).shape.numel(),
+                                               slice_rows<BFloat16>(id), scratch_rows(id));
+  }
 }
 
 bool GradientMatrix::complete(SliceId id) {
   completed_[id] = 1;
-  const int rows = in_heads(id) ? 1 : tasks_;
-  const std::uint8_t* written = &written_[index(id, 0)];
-  const bool any = std::count(written, written + rows, 1) > 0;
-  if (!any && storage_ == RowStorage::streamed && !in_heads(id))
-    return false;  // they have no place
-  for (int r = 0; r < rows; ++r) {
-    if (!written[r]) slice(id, in_heads(id) ? store_->slice(id).group : r).zero();
+  const bool any = any_written(id), head = in_heads(id);
+  const index_t size = store_->slice(id).shape.numel();
+  const bool in_flight = in_scratch_[id].block >= 0;
+  // Rows in scratch that nobody wrote hold what was there before; where nothing is in flight, rows
+  // that an earlier sweep left are what they were, or have to go.
+  if (storage_ == RowStorage::streamed && !head && !in_flight) return false;
+  const Place p = in_flight ? place(id) : kept(id);
+  const std::size_t element = size_of(p.tensor->dtype());
+  for (int r = 0; r < (head ? 1 : tasks_); ++r) {
+    if (written(id, head ? store_->slice(id).group : r)) continue;
+    std::memset(p.tensor->raw() + static_cast<std::size_t>(p.offset + r * p.stride) * element, 0,
+                static_cast<std::size_t>(size) * element);
+  }
+  if (storage_ == RowStorage::bf16 && in_flight) {
+    kernels::table<float>(device()).round_rows(size, scratch_rows(id), slice_rows<BFloat16>(id));
   }
   return any;
+}
+
+bool GradientMatrix::any_written(SliceId id) const {
+  const std::uint8_t* written = &written_[index(id, 0)];
+  return std::count(written, written + (in_heads(id) ? 1 : tasks_), 1) > 0;
+}
+
+kernels::Rows<float> GradientMatrix::scratch_rows(SliceId id) const {
+  const Place p = place(id);
+  return {p.tensor->data<float>() + p.offset, p.stride, nullptr, tasks_, false};
 }
 
 void GradientMatrix::release(SliceId id) {

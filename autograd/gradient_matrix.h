@@ -16,11 +16,12 @@ enum class Columns {
   trunk    ///< the shared ones; sweeps leave the heads out (a second sweep, for the direction)
 };
 
-/// What becomes of a slice's T rows once a sweep has completed them. In every form they are
-/// complete, and to be read by slice_rows(), while SweepOptions::on_complete is called.
+/// What becomes of a slice's T rows once a sweep has completed them. In every form they are to be
+/// read by slice_rows() while SweepOptions::on_complete is called.
 enum class RowStorage {
   full,     ///< kept as they are
-  streamed  ///< not kept: rows lie in scratch until they are complete, then it is used again
+  bf16,     ///< kept as bfloat16, rounded from scratch that holds the slices in flight (f32 only)
+  streamed  ///< not kept: that scratch is all there is
 };
 
 /// T rows over the shared parameters (P_shared columns, laid out as in θ) and the heads' part. The
@@ -29,7 +30,8 @@ enum class RowStorage {
 class GradientMatrix {
  public:
   /// `tasks` is T, or 1 for rows that are already combined (SweepOptions::combine); heads have
-  /// their part in both. Throws ValueError when it is not positive.
+  /// their part in both. Throws ValueError when it is not positive, DTypeError for bf16 rows of
+  /// another type than f32.
   GradientMatrix(const ParameterStore& store, int tasks, DType dtype = DType::f32,
                  Columns columns = Columns::shared, Device device = kCpu,
                  RowStorage storage = RowStorage::full);
@@ -37,11 +39,12 @@ class GradientMatrix {
   const ParameterStore& store() const { return *store_; }
   int tasks() const { return tasks_; }
   index_t columns() const { return columns_; }
-  DType dtype() const { return heads_.dtype(); }
+  DType dtype() const { return heads_.dtype(); }  ///< of the gradients; rows may be kept as bf16
   Device device() const { return heads_.device(); }
   RowStorage storage() const { return storage_; }
 
-  /// All T rows. Throws UsageError when they are not kept.
+  /// All T rows; T is BFloat16 for RowStorage::bf16. Throws UsageError when they are not kept,
+  /// DTypeError when T is not their type.
   template <class T>
   kernels::Rows<T> rows() const {
     return {rows_.data<T>(), stride_, nullptr, tasks_, false};
@@ -54,10 +57,10 @@ class GradientMatrix {
   /// `task` must be the head's. Throws UsageError otherwise, and when rows are not kept.
   Tensor slice(SliceId id, int task) const;
   /// The T rows of one slice, wherever they lie: in a streamed matrix only within
-  /// SweepOptions::on_complete. A head's slice has one row.
+  /// SweepOptions::on_complete. A head's slice has one row. T is as for rows().
   template <class T>
   kernels::Rows<T> slice_rows(SliceId id) const {
-    const Place p = place(id);
+    const Place p = kept(id);
     return {p.tensor->data<T>() + p.offset, p.stride, nullptr, p.head ? 1 : tasks_, false};
   }
   /// The most bytes that scratch has held at once.
@@ -71,6 +74,8 @@ class GradientMatrix {
     bool head;
   };
   Place place(SliceId id) const;
+  /// Where it is to be found afterwards.
+  Place kept(SliceId id) const;
 
   // For the sweep (autograd/sweep.cpp). Between begin_sweep() and complete() it fills a slice's
   // place, which exists from acquire() to release(); `written` says which of its rows have values.
@@ -84,7 +89,7 @@ class GradientMatrix {
   bool written(SliceId id, int row) const { return written_[index(id, row)] != 0; }
   void set_written(SliceId id, int row) { written_[index(id, row)] = 1; }
   void acquire(SliceId id);
-  /// Zeroes the rows that were not written. False when there were none but those.
+  /// Zeroes the rows that were not written, and rounds. False when none was written.
   bool complete(SliceId id);
   bool completed(SliceId id) const { return completed_[id] != 0; }
   void release(SliceId id);
@@ -118,7 +123,9 @@ class GradientMatrix {
   std::size_t index(SliceId id, int row) const {
     return static_cast<std::size_t>(id) * tasks_ + (in_heads(id) ? 0 : row);
   }
+  bool any_written(SliceId id) const;
   index_t scratch_stride(SliceId id) const;
+  kernels::Rows<float> scratch_rows(SliceId id) const;
 
   const ParameterStore* store_;
   int tasks_;

@@ -69,6 +69,9 @@ void Sweep::prepare(std::span<const Seed> seeds, const Var* diagonal) {
   const auto& nodes = tape_.nodes_;
   lists_used_ = maps_used_ = 0;
   state_.assign(nodes.size(), State{});
+  uses_.assign(nodes.size(), 0);
+  products_of_ = -1;
+  double flops = 0;  // of the forward pass below the seeds
   masks_.assign(nodes.size() * words_, 0);
   written_.assign(nodes.size() * words_, 0);
   for (std::size_t i = 0; i < options_->wanted.size(); ++i)
@@ -99,11 +102,15 @@ void Sweep::prepare(std::span<const Seed> seeds, const Var* diagonal) {
     }
     state_[id].list = list_of(mask);
     if (options_->stop_at_wanted && state_[id].wanted >= 0) continue;
+    flops += static_cast<double>(nodes[id].op.flops);
     for (const int input : tape_.inputs(nodes[id])) {
       if (input < 0) continue;
+      ++uses_[input];
       for (int w = 0; w < words_; ++w) masks_[input * words_ + w] |= mask[w];
     }
   }
+  // Gradients of the inputs and of the weights: twice the forward pass.
+  if (options_->grams && first_ == 0) options_->grams->begin(g_->dtype(), 2 * flops);
 }
 
 int Sweep::list_of(const std::uint64_t* mask) {
@@ -151,19 +158,22 @@ void Sweep::set_written(int id, int row) {
     written_[id * words_ + row / 64] |= std::uint64_t{1} << (row % 64);
 }
 
+void Sweep::check_head(int id) const {
+  const Slice& slice = g_->store().slice(tape_.nodes_[id].parameter);
+  const auto& rows = lists_[state_[id].list].rows;
+  if (!g_->in_heads(tape_.nodes_[id].parameter) || (rows.size() == 1 && rows[0] == slice.group))
+    return;
+  const int other = rows[0] != slice.group ? rows[0] : rows[1];
+  throw UsageError(fmt::format(
+      "backward: {} reaches '{}', which belongs to the head of task {}",
+      other == combined_ ? "the sum of several losses" : fmt::format("the loss of task {}", other),
+      slice.name, slice.group));
+}
+
 void Sweep::allocate(int id) {
   State& s = state_[id];
   if (parameter(id)) {
-    const Slice& slice = g_->store().slice(tape_.nodes_[id].parameter);
-    const auto& rows = lists_[s.list].rows;
-    if (g_->in_heads(tape_.nodes_[id].parameter) && (rows.size() != 1 || rows[0] != slice.group)) {
-      const int other = rows[0] != slice.group ? rows[0] : rows[1];
-      throw UsageError(
-          fmt::format("backward: {} reaches '{}', which belongs to the head of task {}",
-                      other == combined_ ? "the sum of several losses"
-                                         : fmt::format("the loss of task {}", other),
-                      slice.name, slice.group));
-    }
+    check_head(id);
     g_->acquire(tape_.nodes_[id].parameter);
     return;
   }
@@ -258,7 +268,26 @@ Sink::Place Sweep::place(int node, int k) {
   return {&t.cotangent, 0, numel, map(list, t.list), count, already != 0};
 }
 
+double* Sweep::products(int node, int k, const GramCosts& costs) {
+  const int target = tape_.inputs(tape_.nodes_[node])[k];
+  BlockGrams* const grams = options_->grams;
+  if (!grams || target < 0 || !shared(target) || state_[target].list < 0) return nullptr;
+  const SliceId slice = tape_.nodes_[target].parameter;
+  const int list = state_[node].list, rows = static_cast<int>(lists_[list].rows.size());
+  const bool rows_wanted =
+      g_->storage() != RowStorage::streamed || options_->on_complete || state_[target].wanted >= 0;
+  if (!grams->covers(slice) || !grams->choose(slice, costs, rows, uses_[target] == 1, rows_wanted))
+    return nullptr;
+  products_of_ = target;
+  products_list_ = list;
+  return grams->partial(rows);
+}
+
 void Sweep::settle() {
+  if (products_of_ >= 0) {
+    const int target = std::exchange(products_of_, -1);
+    options_->grams->add(tape_.nodes_[target].parameter, lists_[products_list_].rows);
+  }
   for (const Pending& p : pending_) {
     const Tape::Node& n = tape_.nodes_[p.target];
     const auto& rows = lists_[p.list].rows;
@@ -289,8 +318,11 @@ void Sweep::visit(int id) {
   const Tape::Node& n = tape_.nodes_[id];
   State& s = state_[id];
   if (parameter(id)) {
-    allocate(id);  // checks that a head is reached by its own task only
-    if (s.wanted >= 0) collect(id);
+    check_head(id);
+    if (s.wanted >= 0) {
+      allocate(id);
+      collect(id);
+    }
     if (last_ == rows_) complete(n.parameter);
     return;
   }
@@ -324,7 +356,16 @@ void Sweep::visit(int id) {
 }
 
 void Sweep::complete(SliceId id) {
-  if (g_->complete(id) && options_->on_complete) options_->on_complete(id);
+  if (g_->complete(id)) {
+    if (options_->grams && !g_->in_heads(id) && options_->grams->covers(id)) {
+      filled_.clear();
+      for (int r = 0; r < g_->tasks(); ++r) {
+        if (g_->written(id, r)) filled_.push_back(r);
+      }
+      options_->grams->add_rows(*g_, id, filled_);
+    }
+    if (options_->on_complete) options_->on_complete(id);
+  }
   g_->release(id);
 }
 

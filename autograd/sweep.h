@@ -34,6 +34,7 @@ class Sweep {
   void finish();
 
   Sink::Place place(int node, int k);
+  double* products(int node, int k, const GramCosts& costs);
 
  private:
   enum class Form : std::uint8_t { none, dense, diagonal };
@@ -87,6 +88,8 @@ class Sweep {
   /// Row `row` of a node's or parameter's gradient, in bytes.
   std::byte* row(int id, int row);
   void add_row(int id, int row, const std::byte* values, double scale);
+  /// A head is reached by its own task only, or this throws UsageError.
+  void check_head(int id) const;
   void allocate(int id);
   void densify(int id);
   void settle();
@@ -107,6 +110,9 @@ class Sweep {
   std::deque<RowMap> maps_;
   std::size_t lists_used_ = 0, maps_used_ = 0;
   std::deque<Pending> pending_;
+  std::vector<int> uses_;             // of each parameter's node in this sweep, for its products
+  std::vector<std::int32_t> filled_;  // rows of the slice being completed
+  int products_of_ = -1, products_list_ = -1;  // parameter's node whose products an op was given
 };
 
 }  // namespace concord

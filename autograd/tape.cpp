@@ -155,6 +155,11 @@ void Tape::sweep(std::span<const Seed> seeds, const Var* per_sample, int rows, G
     throw ValueError(fmt::format("backward: {} rows into a gradient matrix of {}",
                                  combine ? 1 : rows, g->tasks()));
   }
+  if (options.grams && (!g || combine || options.grams->tasks() != rows)) {
+    throw UsageError(
+        fmt::format("backward: Gram matrices of {} tasks need a gradient matrix of as many rows",
+                    options.grams->tasks()));
+  }
   if (!options.wanted.empty()) {
     options.gradients->clear();
     for (const Var& v : options.wanted) {
@@ -182,6 +187,7 @@ void Tape::profile(Profile* profile) {
 }
 
 Sink::Place Sink::place(int k) { return sweep_.place(node_, k); }
+double* Sink::products(int k, const GramCosts& costs) { return sweep_.products(node_, k, costs); }
 
 std::string Tape::dot() const {
   std::string out =

@@ -9,6 +9,7 @@
 // difference of gradients and says so.
 #pragma once
 
+#include <concord/autograd/block_grams.h>
 #include <concord/autograd/cotangent.h>
 #include <concord/autograd/gradient_matrix.h>
 #include <concord/autograd/parameters.h>
@@ -64,6 +65,8 @@ struct SweepOptions {
   /// matrix has one row then; each head gets its own task's gradient, unweighted, as ever. Not to
   /// be used with `wanted`.
   std::span<const double> combine;
+  /// Filled with the Gram matrices of the rows' blocks on the way. Not to be used with `combine`.
+  BlockGrams* grams = nullptr;
   /// Called when all rows of a parameter are complete, in the order in which that happens; not for
   /// parameters whose rows are all zero because no loss reached them. Rows are read by
   /// GradientMatrix::slice_rows().

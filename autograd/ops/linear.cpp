@@ -8,6 +8,36 @@ namespace concord {
 using namespace ops;
 using kernels::LinearGeometry;
 
+namespace {
+
+/// Of the weight. Per-sample losses: the gradient of a sample is one outer product, and
+/// <a_i b_iᵀ, a_j b_jᵀ> = <a_i, a_j> <b_i, b_j>; with several vectors per sample there is no such
+/// way. Else see the kernel linear_gram.
+GramCosts gram_costs(const LinearGeometry& g, bool per_sample) {
+  const auto n = static_cast<double>(g.n), in = static_cast<double>(g.in),
+             out = static_cast<double>(g.out);
+  GramCosts costs{.gradient = 2 * n * in * out};
+  if (per_sample) {
+    if (g.n == 1) costs.columns = in + out;
+  } else {
+    costs.once = 2 * n * n * in;
+    costs.each = 2 * n * n * out;
+    costs.columns = n * out;
+  }
+  return costs;
+}
+
+template <class T>
+void sample_products(const LinearGeometry& g, const Cotangent& gy, const Tensor& x, double* out) {
+  const auto& k = kernels::table<T>(x.device());
+  const Tensor other = Tensor::empty({gy.count(), gy.count()}, DType::f64);
+  k.gram(g.in, gy.operand<T>(x), out);
+  k.gram(g.out, gy.per_task<T>(), other.data<double>());
+  for (index_t i = 0; i < other.numel(); ++i) out[i] *= other.data<double>()[i];
+}
+
+}  // namespace
+
 Var linear(const Var& x, const Var& weight, const Var& bias, Loc at) {
   const Tensor &xv = x.value(), &wv = weight.value(), &bv = bias.value();
   check_float("linear", "input", xv, at);
@@ -28,7 +58,13 @@ Var linear(const Var& x, const Var& weight, const Var& bias, Loc at) {
                       k.linear_grad_input(g, w.data<T>(), gy.rows<T>(), gx);
                     }
                     const index_t n = gy.diagonal() ? per_sample : g.n;
-                    if (const auto gw = sink.slot<T>(1)) {
+                    if (double* const products =
+                            sink.products(1, gram_costs(g.with_batch(n), gy.diagonal()))) {
+                      if (gy.diagonal())
+                        sample_products<T>(g, gy, x, products);
+                      else
+                        k.linear_gram(g, x.data<T>(), gy.rows<T>(), products);
+                    } else if (const auto gw = sink.slot<T>(1)) {
                       k.linear_grad_weight(g.with_batch(n), gy.operand<T>(x), gy.per_task<T>(), gw);
                     }
                     if (const auto gb = sink.slot<T>(2)) {

@@ -9,6 +9,7 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 
 using namespace concord;
@@ -182,4 +183,190 @@ TEST_CASE("a second, weighted sweep gives the direction of the trunk and leaves 
       expected.data<double>()[i] += weight[t] * g.row(t).at({i});
   }
   CHECK(relative_error(direction.row(0), expected) < 1e-13);
+}
+
+namespace {
+
+/// The largest difference of inner products, relative to the norms of their rows.
+template <class T>
+double gram_error(std::span<const double> gram, const GradientMatrix& g,
+                  std::span<const SliceId> slices) {
+  const int tasks = g.tasks();
+  std::vector<double> expected(static_cast<std::size_t>(tasks * tasks));
+  for (const SliceId id : slices) {
+    const auto rows = g.slice_rows<T>(id);
+    for (int i = 0; i < tasks; ++i)
+      for (int j = 0; j < tasks; ++j)
+        for (index_t c = 0; c < g.store().slice(id).shape.numel(); ++c)
+          expected[static_cast<std::size_t>(i * tasks + j)] +=
+              static_cast<double>(rows[i][c]) * static_cast<double>(rows[j][c]);
+  }
+  double worst = 0;
+  for (int i = 0; i < tasks; ++i) {
+    for (int j = 0; j < tasks; ++j) {
+      const auto at = [&](int r, int s) { return static_cast<std::size_t>(r * tasks + s); };
+      const double error = std::abs(gram[at(i, j)] - expected[at(i, j)]);
+      const double scale = std::sqrt(expected[at(i, i)] * expected[at(j, j)]);
+      if (!(error <= worst * scale)) worst = scale > 0 ? error / scale : error == 0 ? worst : 1e300;
+    }
+  }
+  return worst;
+}
+
+bool by_products(const BlockGrams& grams, SliceId id) {
+  for (const auto& c : grams.choices())
+    if (c.slice == id) return c.by_products;
+  return false;
+}
+
+}  // namespace
+
+TEST_CASE_TEMPLATE("Gram matrices formed during a sweep are those of its rows, with and without G",
+                   T, float, double) {
+  const Net net(dtype_of<T>);
+  Tape tape;
+  const auto all = net.losses(tape);
+  const std::vector<Seed> everybody{{all[0], 0, 1, {}}, {all[1], 1, 1, {}}, {all[2], 2, 1, {}}};
+  const std::vector<Seed> without_one{{all[0], 0, 1, {}}, {all[2], 2, 1, {}}};
+  // Block 0: convolution and norm; block 1: all linear layers; the bias of `wide` in none.
+  std::vector<int> block(static_cast<std::size_t>(net.store.slices()), 1);
+  const std::vector<SliceId> first{net.conv, net.conv_bias, net.norm, net.norm_bias},
+      second{net.wide, net.tied, net.only0};
+  for (const SliceId id : first) block[static_cast<std::size_t>(id)] = 0;
+  block[static_cast<std::size_t>(net.wide_bias)] = -1;
+  BlockGrams grams(net.store, kTasks, block);
+  CHECK(grams.blocks() == 2);
+
+  const double tolerance = sizeof(T) == 4 ? 1e-5 : 1e-13;
+  for (const auto* seeds : {&everybody, &without_one}) {
+    CAPTURE(seeds->size());
+    GradientMatrix g(net.store, kTasks, dtype_of<T>);
+    GradientMatrix streamed(net.store, kTasks, dtype_of<T>, Columns::shared, kCpu,
+                            RowStorage::streamed);
+    tape.backward(*seeds, kTasks, &g, {.grams = &grams});
+    CHECK(gram_error<T>(grams[0], g, first) < 1e-13);
+    CHECK(gram_error<T>(grams[1], g, second) < 1e-13);
+    CHECK_FALSE(by_products(grams, net.wide));
+    for (const auto way : {BlockGrams::Way::rows, BlockGrams::Way::products}) {
+      grams.way = way;
+      for (int repeat = 0; repeat < 2; ++repeat) {
+        tape.backward(*seeds, kTasks, &streamed, {.grams = &grams});
+        CHECK(gram_error<T>(grams[0], g, first) < 1e-13);
+        CHECK(gram_error<T>(grams[1], g, second) < tolerance);
+        CHECK(same_bits(streamed.heads(), g.heads()));
+      }
+      const bool products = way == BlockGrams::Way::products;
+      CHECK(by_products(grams, net.wide) == products);
+      CHECK(by_products(grams, net.only0) == products);
+      CHECK_FALSE(by_products(grams, net.tied));  // used twice: cross terms
+      CHECK_FALSE(by_products(grams, net.norm));
+    }
+    // Rows that somebody wants to see are formed.
+    int seen = 0;
+    tape.backward(*seeds, kTasks, &streamed,
+                  {.grams = &grams, .on_complete = [&](SliceId id) { seen += id == net.wide; }});
+    CHECK(seen == 1);
+    CHECK_FALSE(by_products(grams, net.wide));
+    grams.way = BlockGrams::Way::cheaper;
+  }
+}
+
+TEST_CASE("the cost model picks by the sizes and says so") {
+  ParameterStore store;
+  const SliceId deep = store.add("deep", {80, 300}, normal),
+                flat = store.add("flat", {64, 3}, normal);
+  Theta theta(store);
+  theta.initialize(Rng(3));
+  Tape tape;
+  const Context ctx{.theta = &theta, .tape = &tape};
+  const Tensor x = Tensor::full({8, 300}, 0.5), many = Tensor::full({700, 3}, 0.25);
+  const Var a = linear(x, ctx.parameter(deep)), b = linear(many, ctx.parameter(flat));
+  const std::vector<Var> losses{sum(square(a)) + sum(b), sum(tanh(a)) + sum(square(b))};
+  GradientMatrix g(store, 2, DType::f32, Columns::shared, kCpu, RowStorage::streamed);
+  BlockGrams grams(store, 2);
+  tape.backward(losses, g, {.grams = &grams});
+  CHECK(by_products(grams, deep));        // 8 samples of 300 values
+  CHECK_FALSE(by_products(grams, flat));  // 700 samples of 3
+  REQUIRE(grams.choices().size() == 2);
+  for (const auto& c : grams.choices())
+    CHECK((c.products_seconds < c.rows_seconds) == c.by_products);
+  CHECK(grams.describe().find("deep") != std::string::npos);
+  CHECK(grams.estimate().with_g > 0);
+  CHECK(grams.estimate().without_g > 0);
+  CHECK(g.scratch_peak() < 3 * 2 * 4 * (64 * 3 + 64));  // `deep` never had rows
+  CHECK(error_text<UsageError>([&] {
+          BlockGrams three(store, 3);
+          tape.backward(losses, g, {.grams = &three});
+        }) == "backward: Gram matrices of 3 tasks need a gradient matrix of as many rows");
+  CHECK(error_text<ShapeError>([&] { BlockGrams(store, 2, {0}); }) ==
+        "block grams: 1 blocks given for 2 slices");
+}
+
+TEST_CASE_TEMPLATE("per-sample losses: the Gram matrix without the rows", T, float, double) {
+  ParameterStore store;
+  const SliceId w = store.add("w", {6, 9}, normal), b = store.add("b", {6}, normal),
+                v = store.add("v", {4, 6}, normal), u = store.add("u", {5, 2}, normal);
+  Theta theta(store, dtype_of<T>);
+  theta.initialize(Rng(3));
+  Tensor x = Tensor::empty({7, 9});
+  Rng(4).fill_normal(x, 0, 1);
+  Tape tape;
+  const Context ctx{.theta = &theta, .tape = &tape};
+  const Var h = tanh(linear(x.to(dtype_of<T>), ctx.parameter(w), ctx.parameter(b)));
+  const Var pairs = view(h, {7, 3, 2});  // three vectors per sample: no shorter way
+  const Var losses = sum(square(linear(h, ctx.parameter(v))), 1) +
+                     sum(view(tanh(linear(pairs, ctx.parameter(u))), {7, 15}), 1);
+  GradientMatrix g(store, 7, dtype_of<T>, Columns::all);
+  GradientMatrix streamed(store, 7, dtype_of<T>, Columns::all, kCpu, RowStorage::streamed);
+  BlockGrams grams(store, 7);
+  grams.way = BlockGrams::Way::products;
+  tape.backward_per_sample(losses, g);
+  tape.backward_per_sample(losses, streamed, {.grams = &grams});
+  CHECK(by_products(grams, w));
+  CHECK(by_products(grams, v));
+  CHECK_FALSE(by_products(grams, u));
+  CHECK(gram_error<T>(grams[0], g, std::vector<SliceId>{w, b, v, u}) <
+        (sizeof(T) == 4 ? 1e-5 : 1e-13));
+}
+
+TEST_CASE("rows kept as bf16 are the rounded rows, and nothing else of them is kept") {
+  const Net net(DType::f32);
+  Tape tape;
+  const auto seeds = net.without_one(tape);
+  GradientMatrix full(net.store, kTasks);
+  Allocator& memory = Allocator::of(kCpu);
+  const std::size_t before = memory.stats().in_use;
+  GradientMatrix half(net.store, kTasks, DType::f32, Columns::shared, kCpu, RowStorage::bf16);
+  CHECK(half.rows<BFloat16>().stride == full.rows<float>().stride);
+  const std::size_t own = memory.stats().in_use - before;
+  CHECK(own < static_cast<std::size_t>(kTasks * full.rows<float>().stride) * 2 * 5 / 4 +
+                  full.heads().bytes() + 1024);
+  tape.backward(seeds, kTasks, &full);
+  BlockGrams grams(net.store, kTasks);
+  std::vector<SliceId> shared;
+  tape.backward(seeds, kTasks, &half, {.grams = &grams});
+  for (SliceId id = 0; id < net.store.slices(); ++id) {
+    if (net.store.slice(id).group != kShared) continue;
+    shared.push_back(id);
+    for (int t = 0; t < kTasks; ++t)
+      CHECK(same_bits(half.slice(id, t), full.slice(id, t).to(DType::bf16)));
+  }
+  CHECK(same_bits(half.heads(), full.heads()));
+  CHECK(gram_error<BFloat16>(grams[0], half, shared) < 1e-13);
+  CHECK(gram_error<float>(grams[0], full, shared) < 1e-2);  // 2^-8 per element
+  CHECK(half.scratch_peak() < static_cast<std::size_t>(kTasks) * 4 * (11 * 64 + 3 * 64 + 4 * 64));
+
+  // Adding rounds the sum once more; what was zero stays so.
+  tape.backward(seeds, kTasks, &half, {.add = true});
+  for (const SliceId id : shared) {
+    const Tensor twice = half.slice(id, 0).to(DType::f32), once = full.slice(id, 0);
+    for (index_t i = 0; i < once.numel(); ++i) {
+      const double x = once.data<float>()[i];
+      CHECK(std::abs(twice.data<float>()[i] - 2 * x) <= 0x1p-7 * std::abs(2 * x));
+    }
+    CHECK(relative_error(half.slice(id, 1), Tensor::zeros_like(once)) == 0);
+  }
+  CHECK(error_text<DTypeError>([&] {
+          GradientMatrix(net.store, kTasks, DType::f64, Columns::shared, kCpu, RowStorage::bf16);
+        }) == "gradient matrix: rows of bf16 are rounded from f32, not from f64");
 }
