@@ -3,6 +3,7 @@
 #include <concord/data/npy.h>
 #include <concord/experiments/aggregate_stream.h>
 #include <concord/experiments/json.h>
+#include <concord/experiments/settings.h>
 #include <concord/experiments/verbs.h>
 #include <concord/multitask/aggregate.h>
 #include <concord/tensor/check.h>
@@ -25,18 +26,6 @@ Tensor read_matrix(const std::filesystem::path& path) {
                     {{"file", path.string()}});
   }
   return t.to(DType::f64);
-}
-
-multitask::OptionMap options_from(const std::vector<std::string>& assignments) {
-  multitask::OptionMap options;
-  for (const std::string& pair : assignments) {
-    const std::size_t equals = pair.find('=');
-    if (equals == std::string::npos) {
-      throw ValueError(fmt::format("aggregate: --set has '{}', expected name=value", pair));
-    }
-    options[pair.substr(0, equals)] = pair.substr(equals + 1);
-  }
-  return options;
 }
 
 Json matrix(const std::vector<double>& values, std::size_t columns) {
@@ -69,7 +58,7 @@ int aggregate(const AggregateOptions& options) {
   const Tensor jacobian = read_matrix(options.jacobian);
   const auto tasks = static_cast<std::size_t>(jacobian.dim(0));
   const multitask::AggregateResult result = multitask::aggregate(
-      options.method, options_from(options.assignments), jacobian.values<double>(),
+      options.method, options_from("aggregate", options.assignments), jacobian.values<double>(),
       static_cast<int>(tasks), jacobian.dim(1), options.losses, options.seed);
   // A method on elements (GradDrop) has no weights: NaN here, null in JSON.
   const bool weighted = !result.weights.empty() && !std::isnan(result.weights[0]);

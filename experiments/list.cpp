@@ -4,6 +4,7 @@
 #include <concord/experiments/verbs.h>
 #include <concord/multitask/registry.h>
 #include <concord/nn/network.h>
+#include <concord/rl/registry.h>
 #include <concord/tensor/check.h>
 #include <fmt/format.h>
 
@@ -11,9 +12,9 @@ namespace concord::experiments {
 
 namespace {
 
-std::string options_of(std::string_view method) {
+std::string options_text(const std::vector<std::pair<std::string, std::string>>& options) {
   std::string text;
-  for (const auto& [name, value] : multitask::default_options(method)) {
+  for (const auto& [name, value] : options) {
     text += fmt::format("{}{}={}", text.empty() ? "" : " ", name, value);
   }
   return text;
@@ -28,8 +29,8 @@ std::string experiments_text(std::span<const Experiment> all) {
 std::string methods_text() {
   Table table({"<method", "<what it does", "<options and defaults", "<source"});
   for (const multitask::MethodInfo& m : multitask::all_methods()) {
-    table.add(
-        {std::string(m.name), std::string(m.help), options_of(m.name), std::string(m.source)});
+    table.add({std::string(m.name), std::string(m.help),
+               options_text(multitask::default_options(m.name)), std::string(m.source)});
   }
   return table.text();
 }
@@ -51,6 +52,15 @@ std::string data_text() {
   return table.text();
 }
 
+std::string environments_text() {
+  Table table({"<environment", "<what it is", "<options and defaults", "<source"});
+  for (const rl::EnvEntry& e : rl::environments()) {
+    table.add({std::string(e.name), std::string(e.help), options_text(rl::default_options(e.name)),
+               std::string(e.source)});
+  }
+  return table.text();
+}
+
 std::string settings_text(const Settings& settings) {
   Table table({"<setting", "<default", "<with --full", "<what it is", "<takes"});
   for (const Settings::Setting& s : settings.all()) {
@@ -62,10 +72,11 @@ std::string settings_text(const Settings& settings) {
 }  // namespace
 
 int list(const std::string& topic, std::span<const Experiment> all) {
-  std::vector<std::string> topics{"experiments", "methods", "networks", "data"};
+  std::vector<std::string> topics{"experiments", "methods", "networks", "data", "environments"};
   if (topic.empty()) {
-    fmt::print("{}\n{}\n{}\n{}\nThe settings of an experiment: concord list EXPERIMENT\n",
-               experiments_text(all), methods_text(), networks_text(), data_text());
+    fmt::print("{}\n{}\n{}\n{}\n{}\nThe settings of an experiment: concord list EXPERIMENT\n",
+               experiments_text(all), methods_text(), networks_text(), data_text(),
+               environments_text());
     return 0;
   }
   for (const Experiment& e : all) {
@@ -83,6 +94,8 @@ int list(const std::string& topic, std::span<const Experiment> all) {
     fmt::print("{}", networks_text());
   else if (topic == "data")
     fmt::print("{}", data_text());
+  else if (topic == "environments")
+    fmt::print("{}", environments_text());
   else
     throw_unknown("topic", topic, topics);
   return 0;

@@ -100,8 +100,10 @@ int parse_and_call(int argc, char** argv) {
   c->add_option("--dot", summary.dot, "write the recorded graph to this file (Graphviz)");
 
   std::string topic;
-  c = command("list", "experiments, methods, networks, data sets", [&] { return ex::list(topic); });
-  c->add_option("topic", topic, "experiments, methods, networks, data, or an experiment's name");
+  c = command("list", "experiments, methods, networks, data sets, environments",
+              [&] { return ex::list(topic); });
+  c->add_option("topic", topic,
+                "experiments, methods, networks, data, environments, or an experiment's name");
 
   ex::AggregateOptions aggregate;
   c = command("aggregate", "apply a multitask method to a matrix of gradients",
@@ -120,6 +122,21 @@ int parse_and_call(int argc, char** argv) {
       "answer JSON lines from stdin instead, each like {\"method\": \"cagrad\", \"options\": "
       "{\"c\": 0.4}, \"matrix\": [[1, 0], [-1, 2]]}; more members: losses, key (keeps the "
       "method's state), step, epoch, seed, tasks, id, gram (instead of matrix)");
+
+  ex::PlayOptions play;
+  c = command("play", "play an environment with the arrow keys, or watch chance play it",
+              [&] { return ex::play(play); });
+  c->add_option("environment", play.environment, "concord list environments")->required();
+  c->add_option("--set", play.assignments, "name=value: an option of the environment")
+      ->take_all()
+      ->allow_extra_args(false);
+  c->add_option("--seed", play.seed, "of the environment and of random actions");
+  c->add_flag("--random", play.random, "random actions instead of keys");
+  c->add_option("--steps", play.steps, "how many random actions")
+      ->check(CLI::Range(0, 1000000))
+      ->capture_default_str();
+  c->add_option("--png", play.png, "write the last picture to this file");
+  c->add_option("--gif", play.gif, "write all pictures to this file, at most 2000");
 
   ex::BenchOptions bench;
   c = command("bench", "how fast this machine runs kernels, passes and training steps",

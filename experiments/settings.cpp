@@ -195,12 +195,32 @@ void Settings::set(std::string_view name, std::string_view text) {
   setting.changed = true;
 }
 
-void Settings::assign(std::string_view pair) {
+namespace {
+
+std::pair<std::string_view, std::string_view> name_and_value(std::string_view who,
+                                                             std::string_view pair) {
   const std::size_t equals = pair.find('=');
   if (equals == std::string_view::npos) {
-    throw ValueError(fmt::format("{}: --set has '{}', expected name=value", experiment_, pair));
+    throw ValueError(fmt::format("{}: --set has '{}', expected name=value", who, pair));
   }
-  set(pair.substr(0, equals), pair.substr(equals + 1));
+  return {pair.substr(0, equals), pair.substr(equals + 1)};
+}
+
+}  // namespace
+
+void Settings::assign(std::string_view pair) {
+  const auto [name, value] = name_and_value(experiment_, pair);
+  set(name, value);
+}
+
+std::map<std::string, std::string> options_from(std::string_view verb,
+                                                const std::vector<std::string>& assignments) {
+  std::map<std::string, std::string> options;
+  for (const std::string& pair : assignments) {
+    const auto [name, value] = name_and_value(verb, pair);
+    options[std::string(name)] = value;
+  }
+  return options;
 }
 
 void Settings::use_full() {

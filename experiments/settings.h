@@ -12,6 +12,7 @@
 
 #include <cstdint>
 #include <limits>
+#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -119,5 +120,10 @@ std::string describe(const Settings::Type& type);
 std::string standard_value(const Settings::Type& type);
 /// The value under --full where it differs from the default; otherwise empty.
 std::string full_value(const Settings::Type& type);
+
+/// {"name": "value", ...} from texts "name=value", for options that somebody else checks. Throws
+/// ValueError that begins with `verb` when there is no '='.
+std::map<std::string, std::string> options_from(std::string_view verb,
+                                                const std::vector<std::string>& assignments);
 
 }  // namespace concord::experiments

@@ -47,8 +47,8 @@ struct ReportOptions {
 };
 int report(const ReportOptions& options, std::span<const Experiment> all = experiments());
 
-/// `topic`: experiments, methods, networks, data, the name of an experiment (its settings), or
-/// empty for the four lists.
+/// `topic`: experiments, methods, networks, data, environments, the name of an experiment (its
+/// settings), or empty for all lists.
 int list(const std::string& topic, std::span<const Experiment> all = experiments());
 
 int info(int threads);
@@ -78,5 +78,16 @@ struct AggregateOptions {
   bool stream = false;  ///< requests from stdin instead: aggregate_stream.h
 };
 int aggregate(const AggregateOptions& options);
+
+struct PlayOptions {
+  std::string environment;
+  std::vector<std::string> assignments;  ///< options of the environment
+  std::uint64_t seed = 0;
+  bool random = false;             ///< random actions, also in a terminal
+  int steps = 200;                 ///< of random actions
+  std::filesystem::path png, gif;  ///< the last picture; all of them; empty: not written
+};
+/// In a terminal by keys, elsewhere (or with `random`) by chance.
+int play(const PlayOptions& options);
 
 }  // namespace concord::experiments

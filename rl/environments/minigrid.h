@@ -91,7 +91,8 @@ struct Minigrid {
   EnvSpec spec() const {
     return {name,
             {DType::u8, {3, kView, kView}},
-            {.count = 7, .names = {"left", "right", "up", "pick up", "drop", "toggle", "done"}},
+            {.count = 7,
+             .names = {"turn left", "turn right", "forward", "pick up", "drop", "toggle", "done"}},
             max_steps};
   }
 
