@@ -25,7 +25,7 @@ class A2c final : public OnPolicyAgent {
     evaluate_values();
     lambda_returns(worth_.stretch(), common_.gamma, lambda_, target_);
     advantages_from_targets();
-    update_popart();
+    update_popart(worth_.rows());
     learn(worth_.rows());
   }
 

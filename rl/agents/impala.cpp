@@ -39,7 +39,7 @@ void Impala::iterate() {
   vtrace(worth_.stretch(), log_ratio_,
          {.gamma = options_.gamma, .lambda = options_.lambda, .rho = options_.rho, .c = options_.c},
          target_, advantage_);
-  update_popart();
+  update_popart(all);
   learn(all);
 }
 

@@ -79,14 +79,13 @@ void OnPolicyAgent::advantages_from_targets() {
   for (index_t k = 0; k < target_.numel(); ++k) advantage_.data<float>()[k] = target[k] - value[k];
 }
 
-void OnPolicyAgent::update_popart() {
+void OnPolicyAgent::update_popart(const Rows& rows) {
   if (common_.popart == 0) return;
   std::vector<float> targets;
-  const Rows& all = worth_.rows();
-  for (std::size_t t = 0; t + 1 < all.bounds.size(); ++t) {
+  for (std::size_t t = 0; t + 1 < rows.bounds.size(); ++t) {
     targets.clear();
-    for (index_t k = all.bounds[t]; k < all.bounds[t + 1]; ++k)
-      targets.push_back(target_.data<float>()[all.rows[static_cast<std::size_t>(k)]]);
+    for (index_t k = rows.bounds[t]; k < rows.bounds[t + 1]; ++k)
+      targets.push_back(target_.data<float>()[rows.rows[static_cast<std::size_t>(k)]]);
     popart_->update(learner_->theta(), static_cast<int>(t), targets);
   }
 }

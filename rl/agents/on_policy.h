@@ -73,8 +73,8 @@ class OnPolicyAgent : public Agent {
   void evaluate_values();
   /// advantage_ = target_ - V.
   void advantages_from_targets();
-  /// Moves PopArt's statistics towards target_.
-  void update_popart();
+  /// Moves PopArt's statistics towards target_ on these rows.
+  void update_popart(const Rows& rows);
   /// One step on these rows of the T*N that were collected.
   void learn(const Rows& rows);
   void archive_own(const Archive& a) override;

@@ -13,7 +13,7 @@ void Ppo::iterate() {
   evaluate_values();
   lambda_returns(worth_.stretch(), options_.gamma, options_.lambda, target_);
   advantages_from_targets();
-  update_popart();
+  update_popart(worth_.rows());
   for (index_t epoch = 0; epoch < options_.epochs; ++epoch) {
     minibatches_.shuffle(rng.fork(static_cast<std::uint64_t>(epoch)));
     for (index_t m = 0; m < minibatches_.count(); ++m) learn(minibatches_[m]);

@@ -44,7 +44,6 @@ void Reinforce::iterate() {
   worth_.stretch().next_value.zero();
   lambda_returns(worth_.stretch(), common_.gamma, 1, target_);
   advantages_from_targets();
-  update_popart();
   rows_.rows.clear();
   rows_.bounds.assign(1, 0);
   for (std::size_t task = 0; task + 1 < bounds_.size(); ++task) {
@@ -53,6 +52,7 @@ void Reinforce::iterate() {
         rows_.rows.push_back(t * n + i);
     rows_.bounds.push_back(static_cast<index_t>(rows_.rows.size()));
   }
+  update_popart(rows_);
   learn(rows_);
 }
 

@@ -87,7 +87,7 @@ class Probe final : public OnPolicyAgent {
     evaluate_values();
     lambda_returns(worth_.stretch(), common_.gamma, 1, target_);
     advantages_from_targets();
-    update_popart();
+    update_popart(worth_.rows());
     learn(worth_.rows());
   }
   Var policy_loss(const TaskBatch& b, const Var& log_prob) const override {
