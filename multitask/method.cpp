@@ -28,37 +28,29 @@ namespace {
 class StepMethod final : public Method {
  public:
   StepMethod(std::string name, const Step::Make& make, const Theta& theta, int tasks,
-             const StepOptions& options)
+             const StepOptions& options, int batches)
       : Method(std::move(name)),
+        batches_(batches),
         at_features_(options.level == Level::features),
         vectors_((at_features_ ? 0 : tasks) + (at_features_ || options.refresh > 1)),
         step_(theta.store(), make, tasks, options),
         inputs_(static_cast<std::size_t>(tasks)) {}
 
+  int batches() const override { return batches_; }
   bool needs_features() const override { return at_features_; }
   int vectors() const override { return vectors_; }
 
   void step(Model& model, const Context& ctx, optim::Optimizer& optimizer,
             const Step::When& when) override {
-    ctx.tape->reset();
-    Var features;
-    if (at_features_) {
-      features = model.features(ctx, 0);
-      inputs_.assign(inputs_.size(), features);
-      model.losses_at(ctx, 0, inputs_, losses_);
-      inputs_.assign(inputs_.size(), Var());  // Vars hold on to tensors
-    } else {
-      model.losses(ctx, 0, losses_);
+    for (int b = 0; b < batches_; ++b) {
+      ctx.tape->reset();
+      const Var features = forward(model, for_batch(ctx, b), b);
+      step_.accumulate(*ctx.tape, losses_, when, 1.0 / batches_, features);
     }
-    step_.backward(*ctx.tape, losses_, when, features);
+    step_.combine();
     optimizer.step(*ctx.theta, step_.direction(), step_.squared_norm());
-    if (step_.method().needs_losses_after() && step_.fresh()) {
-      Context after = ctx;
-      after.tape = nullptr;
-      model.losses(after, 0, losses_);
-      step_.after(losses_);
-    }
-    losses_.clear();
+    if (step_.method().needs_losses_after() && step_.fresh()) learn(model, ctx);
+    losses_.clear();  // Vars hold on to tensors
   }
 
   StepInputs inputs() const override { return step_.inputs(); }
@@ -69,10 +61,40 @@ class StepMethod final : public Method {
   void load(const State& state) override { step_.load(state); }
 
  private:
+  /// A batch's losses into losses_. Returns the features, if the method compares gradients there.
+  Var forward(Model& model, const Context& ctx, int batch) {
+    if (!at_features_) {
+      model.losses(ctx, batch, losses_);
+      return {};
+    }
+    const Var features = model.features(ctx, batch);
+    inputs_.assign(inputs_.size(), features);
+    model.losses_at(ctx, batch, inputs_, losses_);
+    inputs_.assign(inputs_.size(), Var());
+    return features;
+  }
+
+  /// The losses of the same batches once more, for methods that ask what the step did to them.
+  void learn(Model& model, Context ctx) {
+    ctx.tape = nullptr;
+    sums_.assign(inputs_.size(), 0.0);
+    for (int b = 0; b < batches_; ++b) {
+      forward(model, for_batch(ctx, b), b);
+      for (std::size_t t = 0; t < sums_.size(); ++t) {
+        if (losses_[t].value().defined()) sums_[t] += losses_[t].item() / batches_;
+      }
+    }
+    for (std::size_t t = 0; t < sums_.size(); ++t)
+      losses_[t] = Tensor::full({}, sums_[t], DType::f64);
+    step_.after(losses_);
+  }
+
+  int batches_;
   bool at_features_;
   int vectors_;
   Step step_;
   std::vector<Var> inputs_, losses_;
+  std::vector<double> sums_;
 };
 
 }  // namespace
@@ -91,12 +113,13 @@ std::unique_ptr<Method> make_method(std::string_view name, const OptionMap& valu
   standard.dtype = theta.dtype();
   standard.device = theta.values().device();
   const StepOptions step = read_step_options(options, standard);
+  const int batches = options.integer("micro_batches", 1, 1, 1 << 10);
   const auto make = [&] {  // once per block
     auto aggregator = info.make(options);
     options.finish();
     return aggregator;
   };
-  return std::make_unique<StepMethod>(std::string(name), make, theta, tasks, step);
+  return std::make_unique<StepMethod>(std::string(name), make, theta, tasks, step, batches);
 }
 
 }  // namespace concord::multitask

@@ -94,8 +94,9 @@ class Method {
 Context for_batch(const Context& ctx, int batch);
 
 /// The method of that name (registry.h) for `tasks` tasks on the parameters of `theta`. A method
-/// that is a function of the gradients takes the options of a step as well (step_options.h); unless
-/// they say otherwise, heads follow the task weights when it weights losses, and else their own
+/// that is a function of the gradients takes the options of a step as well (step_options.h), and
+/// micro_batches: the rows are the mean over so many batches then. Unless the options say
+/// otherwise, heads follow the task weights when the method weights losses, and else their own
 /// gradients. Throws ValueError for an unknown method, an unknown option or a value out of range,
 /// and what Step throws.
 std::unique_ptr<Method> make_method(std::string_view name, const OptionMap& options,

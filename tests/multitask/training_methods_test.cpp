@@ -133,6 +133,40 @@ TEST_CASE("options of a step stand beside the method's own") {
         }).starts_with("unknown option of modo 'granularity'"));
 }
 
+TEST_CASE("micro-batches: one answer for the mean of the batches' gradients, and of their losses") {
+  const double rate = 0.05;
+  Quadratic model(three_tasks());
+  Loop<Quadratic> loop(model, "mgda", {{"micro_batches", "3"}}, rate, 3);
+  CHECK(loop.method->batches() == 3);
+  for (int step = 0; step < 3; ++step) {
+    const Vector x = model.values(model.x);
+    std::vector<Vector> mean(3, Vector(5));
+    Vector losses(3);
+    for (int b = 0; b < 3; ++b) {
+      const auto g = rows(model, b);
+      for (std::size_t t = 0; t < 3; ++t) {
+        losses[t] += model.loss(static_cast<int>(t), b, x, model.values(model.y[t])) / 3;
+        for (std::size_t i = 0; i < 5; ++i) mean[t][i] += g[t][i] / 3;
+      }
+    }
+    Vector flat;
+    for (const Vector& g : mean) flat.insert(flat.end(), g.begin(), g.end());
+    const auto answer = aggregate("mgda", {}, flat, 3, 5);
+    loop.step();
+    CHECK(distance(loop.method->answer().weights, answer.weights) <= 1e-9);
+    const auto seen = loop.method->inputs().losses;
+    CHECK(distance({seen.begin(), seen.end()}, losses) <= 1e-12);
+    for (std::size_t i = 0; i < 5; ++i) {
+      CHECK(model.values(model.x)[i] ==
+            doctest::Approx(x[i] - rate * answer.direction[i]).epsilon(1e-9));
+    }
+  }
+  Quadratic fresh(three_tasks());
+  Loop<Quadratic> famo(fresh, "famo", {{"micro_batches", "2"}, {"low", "-9,-9,-9"}}, rate, 3);
+  famo.step();
+  CHECK(fresh.evaluations == 4);  // two batches, before and after
+}
+
 TEST_CASE("look_ahead: the weight that a brute-force search over single steps finds") {
   const double rate = 0.11;
   for (const bool fresh : {false, true}) {

@@ -239,6 +239,51 @@ TEST_CASE("clipping by norm: of shared part and heads together; a known norm is 
   CHECK(moved(4 * shared + 3 * heads) == doctest::Approx(0.25).epsilon(1e-5));
 }
 
+TEST_CASE("a step in two parts, heads and shared, is the whole step; each part is clipped alone") {
+  TwoTasks p, q;
+  const double weights[] = {0.7, -1.5};
+  optim::Adam whole(*p.theta, {.rate = 0.1, .decay = 0.3}),
+      parts(*q.theta, {.rate = 0.1, .decay = 0.3});
+  for (int i = 0; i < 3; ++i) {
+    whole.step(*p.theta, {*p.g, weights});
+    for (const optim::Part part : {optim::Part::heads, optim::Part::shared}) {
+      const Theta before = q.theta->clone();
+      parts.steps(i);
+      optim::Direction d{*q.g, weights};
+      d.part = part;
+      parts.step(*q.theta, d);
+      const bool heads = part == optim::Part::heads;
+      const auto moved = [&](const char* name) {
+        return relative_error(q.values(name), before[q.store.find(name)]) > 0;
+      };
+      CHECK(moved("head1") == heads);
+      CHECK(moved("b") == !heads);
+    }
+  }
+  CHECK(relative_error(q.theta->values(), p.theta->values()) == 0);
+  CHECK(parts.steps() == 3);
+
+  const Theta before = q.theta->clone();
+  optim::Sgd sgd(*q.theta, {.rate = 1});
+  sgd.clip.norm = 0.5;
+  for (const optim::Part part : {optim::Part::heads, optim::Part::shared}) {
+    optim::Direction d{*q.g, weights};
+    d.part = part;
+    sgd.step(*q.theta, d);
+  }
+  double sum = 0;
+  for (index_t i = 0; i < before.values().numel(); ++i) {
+    const double d = q.theta->values().data<double>()[i] - before.values().data<double>()[i];
+    sum += d * d;
+  }
+  CHECK(std::sqrt(sum) == doctest::Approx(0.5 * std::sqrt(2.0)).epsilon(1e-5));
+  const GradientMatrix all(q.store, 1, DType::f64, Columns::all);
+  optim::Direction d{all, std::span(weights, 1)};
+  d.part = optim::Part::heads;
+  CHECK(error_text<UsageError>([&] { sgd.step(*q.theta, d); }) ==
+        "optimizer: clipping a part needs gradients whose heads stand apart");
+}
+
 TEST_CASE("frozen slices are neither moved nor decayed, and their state rests") {
   TwoTasks p;
   p.store.slice(p.store.find("b")).frozen = true;
