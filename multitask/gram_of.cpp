@@ -13,14 +13,20 @@ void gram_of(const GradientMatrix& gradients, std::span<const int> tasks, const 
              Gram& gram) {
   const int count = tasks.empty() ? gradients.tasks() : static_cast<int>(tasks.size());
   gram.resize(count);
-  kernels::on(gradients.row(0), [&]<class T>(const kernels::Kernels<T>& k) {
-    kernels::Rows<T> rows = gradients.rows<T>();
+  const auto take = [&]<class Row>(auto kernel) {
+    kernels::Rows<Row> rows = gradients.rows<Row>();
     rows.base += block.first;
     if (!tasks.empty()) {
       rows.map = tasks.data();
       rows.count = count;
     }
-    k.gram(block.size, rows, gram.values().data());
+    kernel(block.size, rows, gram.values().data());
+  };
+  kernels::on(gradients.heads(), [&]<class T>(const kernels::Kernels<T>& k) {
+    if (gradients.storage() == RowStorage::bf16)
+      take.template operator()<BFloat16>(k.gram_bf16);
+    else
+      take.template operator()<T>(k.gram);
   });
 }
 

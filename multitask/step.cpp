@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 namespace concord::multitask {
 namespace {
@@ -22,10 +23,27 @@ void check_options(const StepOptions& o, int tasks, const Aggregator& method) {
   exclude(blocks && o.level == Level::features, "features are not made of blocks of parameters");
   exclude(o.refresh > 1 && (blocks || o.tasks_per_step > 0 || method.needs_elements()),
           "old weights serve whole rows of the same tasks only (refresh > 1)");
+  exclude(o.keep != Keep::full && (method.needs_elements() || o.level == Level::features),
+          "the method, or the level, works on rows of full precision; use keep = full");
+  exclude((o.keep == Keep::none || o.keep == Keep::automatic) && blocks,
+          "without G there is one weight per task, not one per block; use keep = full or bf16");
   if (o.refresh < 1 || o.tasks_per_step < 0 || tasks < 1) {
     throw ValueError(fmt::format("step: refresh {}, {} tasks per step of {} tasks", o.refresh,
                                  o.tasks_per_step, tasks));
   }
+}
+
+/// BlockGrams' way of saying which slice is in which block.
+std::vector<int> block_of_slice(const ParameterStore& store, std::span<const Block> blocks) {
+  std::vector<int> of(static_cast<std::size_t>(store.slices()), -1);
+  for (SliceId id = 0; id < store.slices(); ++id) {
+    const Slice& slice = store.slice(id);
+    for (std::size_t b = 0; slice.group == kShared && b < blocks.size(); ++b) {
+      if (slice.offset >= blocks[b].first && slice.offset < blocks[b].first + blocks[b].size)
+        of[static_cast<std::size_t>(id)] = static_cast<int>(b);
+    }
+  }
+  return of;
 }
 
 /// The cotangents of the features, [T, ...], as rows of the given tasks.
@@ -46,10 +64,12 @@ Elements rows_of(const Tensor& cotangents, std::span<const int> tasks) {
 }  // namespace
 
 Step::Step(const ParameterStore& store, const Make& make, int tasks, const StepOptions& options)
-    : options_(options),
+    : store_(store),
+      options_(options),
       blocks_(blocks_of(store, options.granularity)),
       measured_blocks_(blocks_of(store, std::max(options.measure, options.granularity))),
       measured_(measured_blocks_.size()),
+      grams_(store, tasks, block_of_slice(store, measured_blocks_)),
       chosen_(at(tasks)),
       known_(at(tasks)),
       loss_sums_(at(tasks)) {
@@ -60,10 +80,21 @@ Step::Step(const ParameterStore& store, const Make& make, int tasks, const StepO
   if (parts_.empty()) throw UsageError("step: no parameter is shared, there is nothing to combine");
   check_options(options_, tasks, method());
   weights_.resize(blocks_.size() * at(tasks));
-  if (options.level == Level::parameters)
-    rows_.emplace(store, tasks, options.dtype, Columns::shared, options.device);
-  if (options.level == Level::features || options.refresh > 1)
+  const bool without_g = options.keep == Keep::none || options.keep == Keep::automatic;
+  if (options.level == Level::parameters) {
+    // Automatic: the first sweep goes without G, and tells what either way costs.
+    make_rows(without_g                    ? RowStorage::streamed
+              : options.keep == Keep::bf16 ? RowStorage::bf16
+                                           : RowStorage::full);
+  }
+  if (options.level == Level::features || without_g || options.refresh > 1)
     combined_.emplace(store, 1, options.dtype, Columns::shared, options.device);
+}
+
+void Step::make_rows(RowStorage storage) {
+  rows_.emplace(store_, static_cast<int>(loss_sums_.size()), options_.dtype,
+                storage == RowStorage::streamed ? Columns::trunk : Columns::shared, options_.device,
+                storage);
 }
 
 Step::Step(const ParameterStore& store, std::unique_ptr<Aggregator> method, int tasks,
@@ -84,6 +115,10 @@ void Step::begin(std::span<const Var> losses, const When& when) {
   fresh_ = options_.refresh == 1 || refreshed_ < 0 || when.step >= refreshed_ + options_.refresh;
   for (std::size_t t = 0; t < losses.size(); ++t)
     fresh_ |= losses[t].value().defined() && !known_[t];
+  if (prefer_rows_ && rows_->storage() == RowStorage::streamed) {
+    make_rows(RowStorage::full);
+    if (options_.refresh == 1) combined_.reset();
+  }
   if (options_.tasks_per_step == 0) return;
   // Selection sampling: each present task is taken with probability (wanted / left).
   const Rng rng = when.rng.fork("tasks").fork(static_cast<std::uint64_t>(when.step));
@@ -107,9 +142,12 @@ void Step::accumulate(Tape& tape, std::span<const Var> losses, const When& when,
     throw UsageError(at_features ? "step: the features are missing, the level asks for them"
                                  : "step: features are given, but the level is parameters");
   }
-  if (at_features && open_)
-    throw UsageError("step: micro-batches have features of their own; use level parameters");
-  const bool first = !open_;
+  const int before = std::exchange(batches_, 0);  // what throws ends the step
+  const bool first = before == 0;
+  if (!first && (at_features || (fresh_ && !separate()))) {
+    throw UsageError(
+        "step: micro-batches add up in rows of parameters; use level = parameters, keep = full");
+  }
   if (first) begin(losses, when);
 
   seeds_.clear();
@@ -124,34 +162,38 @@ void Step::accumulate(Tape& tape, std::span<const Var> losses, const When& when,
     const auto place = std::lower_bound(present_.begin(), present_.end(), t);
     if (place == present_.end() || *place != t) present_.insert(place, t);
   }
-  open_ = true;
-  if (at_features && fresh_) {
-    tape.backward(seeds_, tasks, &*combined_,
-                  {.wanted = std::span(&features, 1),
-                   .gradients = &at_features_,
-                   .stop_at_wanted = true,
-                   .max_rows = options_.max_rows,
-                   .heads_only = true});
+  SweepOptions sweep{.max_rows = options_.max_rows, .add = !first};
+  if (!fresh_) {
+    sweep.combine = weights_;
+    tape.backward(seeds_, tasks, &*combined_, sweep);
+  } else if (at_features) {
+    sweep.wanted = std::span(&features, 1);
+    sweep.gradients = &at_features_;
+    sweep.stop_at_wanted = sweep.heads_only = true;
+    tape.backward(seeds_, tasks, &*combined_, sweep);
+  } else {
+    sweep.grams = &grams_;
+    tape.backward(seeds_, tasks, &*rows_, sweep);
+  }
+  if (fresh_ && !separate()) {  // combine() sweeps again
     tape_ = &tape;
     features_ = features;
-  } else if (fresh_) {
-    tape.backward(seeds_, tasks, &*rows_, {.max_rows = options_.max_rows, .add = !first});
   } else {
-    tape.backward(seeds_, tasks, &*combined_, {.add = !first, .combine = weights_});
+    seeds_.clear();  // Vars hold on to tensors
   }
-  seeds_.clear();  // Vars hold on to tensors
+  batches_ = before + 1;
 }
 
 void Step::combine() {
-  if (!open_) throw UsageError("step: combine() comes after accumulate()");
-  open_ = false;
+  const int batches = std::exchange(batches_, 0);
+  if (batches == 0) throw UsageError("step: combine() comes after accumulate()");
   losses_.clear();
   for (const int t : present_) losses_.push_back(loss_sums_[at(t)]);
   if (fresh_) {
     if (options_.level == Level::features)
       answer_at_features();
     else
-      answer_at_parameters();
+      answer_at_parameters(batches);
     refreshed_ = when_.step;
     std::fill(known_.begin(), known_.end(), std::uint8_t{0});
     for (const int t : present_) known_[at(t)] = 1;
@@ -159,9 +201,24 @@ void Step::combine() {
   if (!separate()) take_norm_of_combined();
 }
 
-void Step::answer_at_parameters() {
-  for (std::size_t m = 0; m < measured_.size(); ++m)
-    gram_of(*rows_, present_, measured_blocks_[m], measured_[m]);
+void Step::measure(int batches) {
+  const int tasks = static_cast<int>(loss_sums_.size()), rows = static_cast<int>(present_.size());
+  for (std::size_t m = 0; m < measured_.size(); ++m) {
+    if (batches > 1) {  // the sweep saw the last batch only
+      gram_of(*rows_, present_, measured_blocks_[m], measured_[m]);
+      continue;
+    }
+    const std::span<const double> all = grams_[static_cast<int>(m)];
+    measured_[m].resize(rows);
+    for (int i = 0; i < rows; ++i) {
+      for (int j = 0; j <= i; ++j)
+        measured_[m].set(i, j, all[at(present_[at(i)] * tasks + present_[at(j)])]);
+    }
+  }
+}
+
+void Step::answer_at_parameters(int batches) {
+  measure(batches);
   squared_norm_ = 0;
   std::fill(weights_.begin(), weights_.end(), 0.0);
   std::size_t m = 0;
@@ -183,6 +240,11 @@ void Step::answer_at_parameters() {
     for (std::size_t r = 0; r < present_.size(); ++r)
       weights_[b * loss_sums_.size() + at(present_[r])] = answer.weights[r];
   }
+  if (separate()) return;
+  prefer_rows_ =
+      options_.keep == Keep::automatic && grams_.estimate().with_g <= grams_.estimate().without_g;
+  tape_->backward(seeds_, static_cast<int>(loss_sums_.size()), &*combined_, {.combine = weights_});
+  seeds_.clear();
 }
 
 void Step::answer_at_features() {
@@ -209,7 +271,7 @@ void Step::answer_at_features() {
         {cotangents.data<T>(), rows.columns, static_cast<int>(weights_.size()), weights_.data()},
         direction.data<T>());
   });
-  seeds_.push_back({features_, 0, 1, direction});
+  seeds_.assign(1, {features_, 0, 1, direction});
   tape_->backward(seeds_, 1, &*combined_, {.add = true});
   seeds_.clear();
   at_features_.clear();
@@ -275,6 +337,7 @@ void Step::save(State& state) const {
     parts_[b].method->save(own);
     for (auto& [name, values] : own) state[blocks_[b].name + "/" + name] = std::move(values);
   }
+  if (options_.keep == Keep::automatic) state["step.prefer_rows"] = {prefer_rows_ ? 1.0 : 0.0};
   if (options_.refresh == 1) return;
   state["step.weights"] = weights_;
   state["step.known"].assign(known_.begin(), known_.end());
@@ -294,6 +357,8 @@ void Step::load(const State& state) {
     }
     parts_[b].method->load(own);
   }
+  if (options_.keep == Keep::automatic)
+    prefer_rows_ = state_entry(state, "step", "step.prefer_rows", 1)[0] != 0;
   if (options_.refresh == 1) return;
   weights_ = state_entry(state, "step", "step.weights", weights_.size());
   const auto& known = state_entry(state, "step", "step.known", known_.size());

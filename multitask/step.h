@@ -44,6 +44,7 @@ class Step {
   /// another number of losses, and what the tape and the method throw.
   void backward(Tape& tape, std::span<const Var> losses, const When& when,
                 const Var& features = {}) {
+    batches_ = 0;  // what was begun and not combined is dropped
     accumulate(tape, losses, when, 1, features);
     combine();
   }
@@ -66,7 +67,7 @@ class Step {
   bool fresh() const { return fresh_; }
 
   /// The rows that the answer combines, as the sweep left them, or as the method rewrote them. At
-  /// Level::features, and after a step without new weights: the one combined row.
+  /// Level::features, without G, and after a step without new weights: the one combined row.
   GradientMatrix& gradients() { return separate() ? *rows_ : *combined_; }
   std::span<const double> losses() const { return losses_; }  ///< of the tasks present
   std::span<const int> present() const { return present_; }
@@ -84,6 +85,9 @@ class Step {
   const std::vector<Block>& measured() const { return measured_blocks_; }
   std::span<const Gram> measured_grams() const { return measured_; }
 
+  /// With Keep::none or automatic: what the last sweep chose, and what it predicts.
+  const BlockGrams& costs() const { return grams_; }
+
   /// The methods' states and the weights in use, for checkpoints.
   void save(State& state) const;
   void load(const State& state);
@@ -98,25 +102,31 @@ class Step {
 
   static std::size_t at(int i) { return static_cast<std::size_t>(i); }
   /// Whether this step's direction is given by T rows and weights.
-  bool separate() const { return fresh_ && options_.level == Level::parameters; }
+  bool separate() const { return fresh_ && rows_ && rows_->storage() != RowStorage::streamed; }
+  void make_rows(RowStorage storage);
+  void measure(int batches);
   void begin(std::span<const Var> losses, const When& when);
-  void answer_at_parameters();
+  void answer_at_parameters(int batches);
   void answer_at_features();
   void rescale(Direction& answer, const Gram& gram) const;
   void take_norm_of_combined();
 
+  const ParameterStore& store_;
   StepOptions options_;
   std::vector<Block> blocks_, measured_blocks_;
   std::vector<index_t> ends_;  // of the blocks, when there are several
   std::vector<Part> parts_;
   std::vector<Gram> measured_;
   std::optional<GradientMatrix> rows_, combined_;
+  BlockGrams grams_;  // of the measured blocks
 
   When when_;
-  bool open_ = false;   // between accumulate() and combine()
+  int batches_ = 0;     // since the last combine()
   bool fresh_ = false;  // this step has, or will have, new weights
   std::int64_t refreshed_ = -1;
-  Tape* tape_ = nullptr;  // at Level::features, until combine()
+  bool prefer_rows_ = false;  // Keep::automatic has found that the rows are worth their memory
+  // What a second sweep needs in combine().
+  Tape* tape_ = nullptr;
   Var features_;
   std::vector<Tensor> at_features_;
   std::vector<Seed> seeds_;

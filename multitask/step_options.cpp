@@ -28,6 +28,7 @@ StepOptions read_step_options(Options& options, const StepOptions& standard) {
   o.heads = choice(options, "heads", {"own", "weighted"}, o.heads);
   o.refresh = options.integer("refresh", o.refresh, 1, kMost);
   o.tasks_per_step = options.integer("tasks_per_step", o.tasks_per_step, 0, kMost);
+  o.keep = choice(options, "keep", {"full", "bf16", "none", "automatic"}, o.keep);
   return o;
 }
 

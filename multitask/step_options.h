@@ -28,6 +28,15 @@ enum class Rescale {
   sum_length    ///< a factor that makes |d| = |sum_t g_t|, so that only directions are compared
 };
 
+/// What becomes of the T x P matrix G.
+enum class Keep {
+  full,  ///< kept
+  bf16,  ///< kept as bfloat16, half as large; Gram matrix and direction are formed in f32 and f64
+  none,  ///< not kept: its Gram matrix is formed layer by layer, then a combined sweep gives d
+  automatic  ///< full or none, whichever autograd's cost model (block_grams.h) predicts to be
+             ///< faster
+};
+
 struct StepOptions {
   Heads heads = Heads::own;
   Level level = Level::parameters;
@@ -44,6 +53,9 @@ struct StepOptions {
   /// At most so many of a step's tasks, drawn anew in every step, take part; the others are absent
   /// from it. 0: all. Not together with `refresh`.
   int tasks_per_step = 0;
+  /// Other than full: for methods that answer with weights alone, at Level::parameters; none and
+  /// automatic: in one block and one batch per step.
+  Keep keep = Keep::full;
   int max_rows = 0;  ///< see SweepOptions
   DType dtype = DType::f32;
   Device device = kCpu;

@@ -13,14 +13,26 @@ namespace {
 /// weight per row, in order.
 template <class T, class F>
 void for_each_block(const Direction& d, index_t first, index_t size, F&& f) {
-  const auto rows = d.gradients.rows<T>();
   const index_t end = first + size;
-  const double* weights = d.weights.data();
-  for (std::size_t b = 0; first < end; ++b, weights += rows.count) {
+  kernels::WeightedRows<T> rows{.weight = d.weights.data()};
+  const auto begin_at = [&](const auto& all) {
+    rows.stride = all.stride;
+    rows.count = all.count;
+    return all.base + first;
+  };
+  const bool bf16 = d.gradients.storage() == RowStorage::bf16;
+  if (bf16)
+    rows.bf16 = begin_at(d.gradients.rows<BFloat16>());
+  else
+    rows.base = begin_at(d.gradients.rows<T>());
+  for (std::size_t b = 0; first < end; ++b, rows.weight += rows.count) {
     const index_t stop = d.block_ends.empty() ? end : std::min(end, d.block_ends[b]);
     if (stop <= first) continue;
-    f(first, stop - first,
-      kernels::WeightedRows<T>{rows.base + first, rows.stride, rows.count, weights});
+    f(first, stop - first, rows);
+    if (bf16)
+      rows.bf16 += stop - first;
+    else
+      rows.base += stop - first;
     first = stop;
   }
 }
@@ -133,9 +145,9 @@ void Optimizer::step(const Theta& theta, const Direction& d, double shared_norm_
   }
   const std::size_t blocks = std::max<std::size_t>(d.block_ends.size(), 1);
   if (d.weights.size() != blocks * static_cast<std::size_t>(d.gradients.tasks())) {
-    throw ShapeError(fmt::format(
-        "optimizer: {} weights for {} gradient rows{}", d.weights.size(), d.gradients.tasks(),
-        blocks == 1 ? "" : fmt::format(" in {} blocks", blocks)));
+    throw ShapeError(fmt::format("optimizer: {} weights for {} gradient rows{}", d.weights.size(),
+                                 d.gradients.tasks(),
+                                 blocks == 1 ? "" : fmt::format(" in {} blocks", blocks)));
   }
   if (!d.block_ends.empty() && d.block_ends.back() != d.gradients.columns()) {
     throw ShapeError(fmt::format("optimizer: blocks up to column {} of {}", d.block_ends.back(),

@@ -377,12 +377,94 @@ TEST_CASE("options that exclude each other are named") {
         "step: features are not made of blocks of parameters");
   CHECK(text({.refresh = 2}, "graddrop") ==
         "step: old weights serve whole rows of the same tasks only (refresh > 1)");
+  CHECK(text({.keep = Keep::bf16}, "graddrop") ==
+        "step: the method, or the level, works on rows of full precision; use keep = full");
+  CHECK(text({.granularity = Granularity::layer, .keep = Keep::none}) ==
+        "step: without G there is one weight per task, not one per block; use keep = full or bf16");
   Step step(p.store, make_aggregator("mgda"), 2, kF64);
   p.forward(Problem::input(4, 1));
   CHECK(error_text<UsageError>([&] { step.backward(p.tape, p.losses, {}, p.features); }) ==
         "step: features are given, but the level is parameters");
+  Step without(p.store, make_aggregator("mgda"), 2, {.keep = Keep::none, .dtype = DType::f64});
+  without.accumulate(p.tape, p.losses, {}, 0.5);
+  CHECK(error_text<UsageError>([&] { without.accumulate(p.tape, p.losses, {}, 0.5); }) ==
+        "step: micro-batches add up in rows of parameters; use level = parameters, keep = full");
   Step at_features(p.store, make_aggregator("mgda"), 2,
                    {.level = Level::features, .dtype = DType::f64});
   CHECK(error_text<UsageError>([&] { at_features.backward(p.tape, p.losses, {}); }) ==
         "step: the features are missing, the level asks for them");
+}
+
+TEST_CASE("without G, and with rows of bf16, the direction is the same") {
+  for (const char* network : {"mlp", "lenet", "resnet18-32"}) {
+    CAPTURE(std::string(network));
+    ParameterStore store;
+    nn::NetworkOptions options{.input = {1, 32, 32}, .hidden = {24, 17}};
+    if (std::string_view(network) == "resnet18-32") options.input = {3, 32, 32};
+    options.outputs = {3, 5, 2};  // heads of unequal size
+    const auto net = nn::make_network(network, Scope(store), options);
+    store.slice(store.layout()[0]).frozen = true;
+    const Theta theta(store);
+    theta.initialize(Rng(3));
+    const Tensor x = Tensor::empty(options.input.insert(0, 4));
+    Rng(4).fill_normal(x);
+    Tape tape;
+    std::vector<Var> losses;
+    const auto forward = [&] {
+      tape.reset();
+      const Context ctx{.theta = &theta, .tape = &tape, .training = true};
+      losses.clear();
+      for (const Var& y : (*net)(ctx, x)) losses.push_back(mean(y * y));
+      losses[1] = Var();  // a task is absent
+    };
+    const auto run = [&](Keep keep) {
+      Step step(store, make_aggregator("mgda"), 3, {.keep = keep});
+      for (int i = 0; i < 2; ++i) {
+        forward();
+        step.backward(tape, losses, {.step = i});
+      }
+      CHECK(step.answer().weights.size() == 2);
+      const Theta moved = theta.clone();
+      optim::Sgd sgd(moved, {.rate = 1});
+      sgd.step(moved, step.direction(), step.squared_norm());
+      const Tensor d = theta.values().clone();
+      for (index_t i = 0; i < d.numel(); ++i) d.data<float>()[i] -= moved.values().data<float>()[i];
+      return std::pair{d, step.squared_norm()};
+    };
+    const auto [full, norm] = run(Keep::full);
+    for (const Keep keep : {Keep::none, Keep::automatic, Keep::bf16}) {
+      const double tolerance = keep == Keep::bf16 ? 1e-2 : 2e-5;
+      const auto [d, squared_norm] = run(keep);
+      CHECK(testing::relative_error(d, full) < tolerance);
+      CHECK(squared_norm == Approx(norm).epsilon(tolerance));
+    }
+  }
+}
+
+TEST_CASE("without G no T rows of the trunk exist at any time") {
+  constexpr int kTasks = 12;
+  ParameterStore store;
+  const nn::NetworkOptions options{
+      .input = {64}, .outputs = std::vector<index_t>(kTasks, 2), .hidden = {256, 256, 256, 256}};
+  const auto net = nn::make_network("mlp", Scope(store), options);
+  const Theta theta(store);
+  theta.initialize(Rng(3));
+  const Tensor x = Tensor::empty({8, 64});
+  Rng(4).fill_normal(x);
+  const auto peak = [&](Keep keep) {
+    Tape tape;
+    Step step(store, make_aggregator("pcgrad"), kTasks, {.keep = keep});
+    Allocator::of(kCpu).reset_peak();
+    for (int i = 0; i < 2; ++i) {
+      tape.reset();
+      const Context ctx{.theta = &theta, .tape = &tape, .training = true};
+      std::vector<Var> losses;
+      for (const Var& y : (*net)(ctx, x)) losses.push_back(mean(y * y));
+      step.backward(tape, losses, {.step = i});
+    }
+    return Allocator::of(kCpu).stats().peak;
+  };
+  const auto row = static_cast<std::size_t>(store.shared_size()) * sizeof(float);
+  CHECK(peak(Keep::full) > kTasks * row);
+  CHECK(peak(Keep::none) < 6 * row);  // θ, the combined row, a layer's rows: 12 / 4, activations
 }
