@@ -47,7 +47,7 @@ BlockGrams::Choice& BlockGrams::choice(SliceId id) {
   int& at = choice_of_slice_[static_cast<std::size_t>(id)];
   if (at < 0) {
     at = static_cast<int>(choices_.size());
-    choices_.push_back({id, false, 0, std::numeric_limits<double>::infinity()});
+    choices_.push_back({id, false, 0, std::numeric_limits<double>::infinity(), 0});
   }
   return choices_[static_cast<std::size_t>(at)];
 }
@@ -114,11 +114,12 @@ void BlockGrams::add_rows(const GradientMatrix& g, SliceId id, std::span<const s
 }
 
 std::string BlockGrams::describe() const {
-  std::string out;
+  std::string out = fmt::format("{:<32} {:<8} {:>12} {:>12} {:>12}\n", "us", "way", "rows",
+                                "products", "measured");
   for (const Choice& c : choices_) {
-    out += fmt::format("{:<32} {:<8} {:>10.1f} us {:>10.1f} us\n", store_.slice(c.slice).name,
+    out += fmt::format("{:<32} {:<8} {:>12.1f} {:>12.1f} {:>12.1f}\n", store_.slice(c.slice).name,
                        c.by_products ? "products" : "rows", c.rows_seconds * 1e6,
-                       c.products_seconds * 1e6);
+                       c.products_seconds * 1e6, c.seconds * 1e6);
   }
   return out;
 }

@@ -49,9 +49,12 @@ class BlockGrams {
     bool by_products;
     double rows_seconds;
     double products_seconds;  ///< infinite where there is no such way
+    /// As measured, the way it went. An op that writes several parameters' gradients together
+    /// spends its time on the last of them.
+    double seconds;
   };
   std::span<const Choice> choices() const { return choices_; }
-  /// The choices as lines "name  way  seconds by rows  seconds by products".
+  /// The choices as a table, a line each.
   std::string describe() const;
 
   /// What a step costs beyond what both ways have in common, in predicted seconds: keeping G (form
@@ -70,6 +73,7 @@ class BlockGrams {
   bool choose(SliceId id, const GramCosts& costs, int rows, bool alone, bool rows_wanted);
   double* partial(int rows);
   void add(SliceId id, std::span<const std::int32_t> rows);
+  void spend(SliceId id, double seconds) { choice(id).seconds += seconds; }
   /// The share of a slice whose rows are complete.
   void add_rows(const GradientMatrix& g, SliceId id, std::span<const std::int32_t> rows);
 

@@ -70,7 +70,7 @@ void Sweep::prepare(std::span<const Seed> seeds, const Var* diagonal) {
   lists_used_ = maps_used_ = 0;
   state_.assign(nodes.size(), State{});
   uses_.assign(nodes.size(), 0);
-  products_of_ = -1;
+  products_of_ = timed_ = -1;
   double flops = 0;  // of the forward pass below the seeds
   masks_.assign(nodes.size() * words_, 0);
   written_.assign(nodes.size() * words_, 0);
@@ -226,6 +226,7 @@ Sink::Place Sweep::place(int node, int k) {
   if (target < 0) return {};
   State& t = state_[target];
   const Tape::Node& tn = tape_.nodes_[target];
+  spend_time_on(shared(target) ? tn.parameter : -1);
   const bool unwanted_leaf = !tn.call && !parameter(target) && t.wanted < 0;
   if (t.list < 0 || unwanted_leaf) return {};
 
@@ -268,6 +269,15 @@ Sink::Place Sweep::place(int node, int k) {
   return {&t.cotangent, 0, numel, map(list, t.list), count, already != 0};
 }
 
+void Sweep::spend_time_on(SliceId id) {
+  if (!options_->grams) return;
+  const auto now = Clock::now();
+  if (timed_ >= 0)
+    options_->grams->spend(timed_, std::chrono::duration<double>(now - since_).count());
+  timed_ = id >= 0 && options_->grams->covers(id) ? id : -1;
+  since_ = now;
+}
+
 double* Sweep::products(int node, int k, const GramCosts& costs) {
   const int target = tape_.inputs(tape_.nodes_[node])[k];
   BlockGrams* const grams = options_->grams;
@@ -278,12 +288,14 @@ double* Sweep::products(int node, int k, const GramCosts& costs) {
       g_->storage() != RowStorage::streamed || options_->on_complete || state_[target].wanted >= 0;
   if (!grams->covers(slice) || !grams->choose(slice, costs, rows, uses_[target] == 1, rows_wanted))
     return nullptr;
+  spend_time_on(slice);
   products_of_ = target;
   products_list_ = list;
   return grams->partial(rows);
 }
 
 void Sweep::settle() {
+  spend_time_on(-1);
   if (products_of_ >= 0) {
     const int target = std::exchange(products_of_, -1);
     options_->grams->add(tape_.nodes_[target].parameter, lists_[products_list_].rows);
@@ -362,7 +374,9 @@ void Sweep::complete(SliceId id) {
       for (int r = 0; r < g_->tasks(); ++r) {
         if (g_->written(id, r)) filled_.push_back(r);
       }
+      spend_time_on(id);
       options_->grams->add_rows(*g_, id, filled_);
+      spend_time_on(-1);
     }
     if (options_->on_complete) options_->on_complete(id);
   }

@@ -15,6 +15,7 @@
 
 #include <concord/autograd/tape.h>
 
+#include <chrono>
 #include <cstdint>
 #include <deque>
 #include <vector>
@@ -37,6 +38,7 @@ class Sweep {
   double* products(int node, int k, const GramCosts& costs);
 
  private:
+  using Clock = std::chrono::steady_clock;
   enum class Form : std::uint8_t { none, dense, diagonal };
 
   /// A set of rows in increasing order; most nodes share one of a few.
@@ -95,6 +97,8 @@ class Sweep {
   void settle();
   void visit(int id);
   void complete(SliceId id);
+  /// With Gram matrices: time from now on is spent on this slice (-1: on none of them).
+  void spend_time_on(SliceId id);
   void collect(int id);
   void check_finite(int id, int k, int input);
 
@@ -113,6 +117,8 @@ class Sweep {
   std::vector<int> uses_;             // of each parameter's node in this sweep, for its products
   std::vector<std::int32_t> filled_;  // rows of the slice being completed
   int products_of_ = -1, products_list_ = -1;  // parameter's node whose products an op was given
+  SliceId timed_ = -1;                         // slice that time is being spent on
+  Clock::time_point since_;
 };
 
 }  // namespace concord

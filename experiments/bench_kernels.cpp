@@ -1,5 +1,6 @@
 // Benchmarks of single kernels, and of the machine itself.
 #include <concord/experiments/bench_suite.h>
+#include <concord/experiments/bench_trainee.h>
 #include <concord/tensor/kernels/kernels.h>
 
 #include <fmt/format.h>
@@ -7,6 +8,8 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <limits>
+#include <optional>
 
 namespace concord::experiments {
 
@@ -276,6 +279,89 @@ Section bench_update(const Roofs& roofs) {
                   fmt::format("{:.2f} of one read and one update", times[i + 1].minimum / parts));
     }
   }
+  return results.take();
+}
+
+namespace {
+
+constexpr double kNever = std::numeric_limits<double>::infinity();
+
+/// Every slice of a network: what the cost model predicts of its Gram matrix's share either way,
+/// and what both take; then the whole step's gradients with and without G.
+void add_ways(Timings& results, const Trainee::Options& options) {
+  Trainee net(options);
+  net.forward();
+  const int tasks = options.tasks;
+  std::vector<Seed> seeds;
+  for (int t = 0; t < tasks; ++t)
+    seeds.push_back({net.losses()[static_cast<std::size_t>(t)], t, 1, {}});
+  const std::vector<double> weights(static_cast<std::size_t>(tasks), 1.0);
+  GradientMatrix streamed(net.store(), tasks, DType::f32, Columns::shared, kCpu,
+                          RowStorage::streamed);
+  GradientMatrix combined(net.store(), 1);
+  std::optional<GradientMatrix> g(std::in_place, net.store(), tasks);
+
+  using Way = BlockGrams::Way;
+  constexpr std::array ways{Way::cheaper, Way::rows, Way::products};
+  std::array<std::vector<double>, ways.size()> seconds;  // by way and slice, the least of all
+  BlockGrams grams(net.store(), tasks), kept(net.store(), tasks);
+  const auto sweep = [&](std::size_t way) {
+    grams.way = ways[way];
+    net.tape().backward(seeds, tasks, &streamed, {.grams = &grams});
+    seconds[way].resize(static_cast<std::size_t>(net.store().slices()), kNever);
+    for (const auto& c : grams.choices()) {
+      double& least = seconds[way][static_cast<std::size_t>(c.slice)];
+      if (c.by_products == (ways[way] == Way::products)) least = std::min(least, c.seconds);
+    }
+  };
+  const auto times = time_in_turns({
+      [&] { net.tape().backward(seeds, tasks, &*g, {.grams = &kept}); },
+      [&] {
+        net.update({*g, weights});
+      },
+      [&] { sweep(0); },
+      [&] { net.tape().backward(seeds, tasks, &combined, {.combine = weights}); },
+      [&] { sweep(1); },
+      [&] { sweep(2); },
+  });
+  sweep(0);
+  const std::string before =
+      fmt::format("{}, T = {}, batch {}: ", options.network, tasks, options.batch);
+  const auto micro = [](double s) { return s < kNever ? fmt::format("{:.0f}", s * 1e6) : "-"; };
+  for (const auto& c : grams.choices()) {
+    const auto id = static_cast<std::size_t>(c.slice);
+    const Timing rows{seconds[1][id], seconds[1][id], 0};
+    results.add(
+        before + net.store().slice(c.slice).name, rows, {},
+        fmt::format("{}; us by rows {}, predicted {}; without {}, predicted {}",
+                    c.by_products ? "without rows" : "rows", micro(seconds[1][id]),
+                    micro(c.rows_seconds), micro(seconds[2][id]), micro(c.products_seconds)));
+  }
+  const auto [with_g, without_g] = grams.estimate();
+  results.add(before + "sweep into G", times[0], {},
+              fmt::format("{:.1f} MB of rows", 4e-6 * double(g->columns()) * tasks));
+  results.add(before + "update from G", times[1]);
+  results.add(before + "sweep without G", times[2], {},
+              fmt::format("scratch {:.1f} MB", 1e-6 * double(streamed.scratch_peak())));
+  results.add(
+      before + "combined sweep", times[3], {},
+      fmt::format("without G over with G: {:.2f}; predicted of the parts that differ: {:.2f}",
+                  (times[2].minimum + times[3].minimum) / (times[0].minimum + times[1].minimum),
+                  without_g / with_g));
+  results.rule();
+}
+
+}  // namespace
+
+Section bench_ways(const Roofs&) {
+  Timings results;
+  for (const int tasks : {2, 10, 40}) {
+    add_ways(
+        results,
+        {.network = "mlp", .input = {784}, .batch = 64, .tasks = tasks, .hidden = {1000, 780}});
+  }
+  add_ways(results, {.network = "lenet", .input = {1, 36, 36}, .batch = 256, .tasks = 10});
+  add_ways(results, {.network = "resnet18-32", .input = {3, 32, 32}, .batch = 32, .tasks = 2});
   return results.take();
 }
 

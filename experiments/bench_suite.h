@@ -84,6 +84,7 @@ Section bench_gemm(const Roofs& roofs);
 Section bench_conv(const Roofs& roofs);
 Section bench_gram(const Roofs& roofs);
 Section bench_update(const Roofs& roofs);
+Section bench_ways(const Roofs& roofs);
 // bench_steps.cpp:
 Section bench_mlp(const Roofs& roofs);
 Section bench_lenet(const Roofs& roofs);
