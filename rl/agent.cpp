@@ -47,6 +47,12 @@ double linear_decay(std::int64_t step, std::int64_t over) {
   return std::max(0.0, 1 - static_cast<double>(step) / static_cast<double>(over));
 }
 
+void clip_rewards(const Tensor& rewards, double bound) {
+  if (bound == 0) return;
+  const auto b = static_cast<float>(bound);
+  for (float& r : rewards.values<float>()) r = std::clamp(r, -b, b);
+}
+
 std::vector<double> evaluate(const Agent& agent, VecEnv& env, index_t episodes, bool greedy,
                              std::uint64_t seed) {
   const Bounds bounds = task_bounds(env);

@@ -78,6 +78,9 @@ class Agent {
 /// 1 at step 0, falling linearly to 0 at step `over`; 1 throughout when `over` is 0.
 double linear_decay(std::int64_t step, std::int64_t over);
 
+/// Clamps f32 rewards to [-bound, bound]; 0: leaves them.
+void clip_rewards(const Tensor& rewards, double bound);
+
 /// How a policy does, apart from training: raw scores of whole episodes. Every environment plays
 /// until its task has `episodes` of them; the first ones in order of environments count, so that
 /// short ones are not favoured. env must have the agent's tasks. Entry [t] is task t's mean score.

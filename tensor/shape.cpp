@@ -4,7 +4,6 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
-#include <vector>
 
 namespace concord {
 
@@ -59,12 +58,14 @@ Shape Shape::without(int axis) const {
 }
 
 Shape Shape::insert(int axis, index_t extent) const {
-  std::vector<index_t> e(begin(), end());
   if (axis < 0 || axis > rank_)
     throw ShapeError(fmt::format("shape: no place {} to insert an axis", axis),
                      {{"shape", to_string(*this)}});
-  e.insert(e.begin() + axis, extent);
-  return Shape(std::span<const index_t>(e));
+  std::array<index_t, kMaxRank + 1> e;  // one more: the constructor says when it is too many
+  index_t* const place = std::copy(begin(), begin() + axis, e.data());
+  *place = extent;
+  std::copy(begin() + axis, end(), place + 1);
+  return Shape(std::span<const index_t>(e.data(), static_cast<std::size_t>(rank_) + 1));
 }
 
 std::string to_string(const Shape& s) {

@@ -28,7 +28,7 @@ Dqn::Dqn(EnvPtr env, const DqnOptions& options, std::uint64_t seed)
 
 void Dqn::act(const Tensor& observation, const Bounds& bounds, const Rng& rng, bool greedy,
               const Tensor& actions) const {
-  std::vector<Var> q;
+  std::vector<Var>& q = acting_;
   (*network_)({.theta = &learner_->theta()}, to_input(observation), bounds, q);
   for (std::size_t t = 0; t < q.size(); ++t) {
     if (bounds[t] == bounds[t + 1]) continue;
@@ -48,8 +48,7 @@ void Dqn::iterate() {
     play(actions_, out_);
     watch_.lap(Phase::environment);
     rewards_.copy_from(out_.reward);
-    if (const auto bound = static_cast<float>(options_.reward_clip); bound > 0)
-      for (float& r : rewards_.values<float>()) r = std::clamp(r, -bound, bound);
+    clip_rewards(rewards_, options_.reward_clip);
     replay_.add(actions_, rewards_, out_);
     if (steps_ / options_.target_every > copies) target_->copy_from(learner_->theta());
     watch_.lap(Phase::other);

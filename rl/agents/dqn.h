@@ -57,7 +57,8 @@ class Dqn final : public Agent {
   StepBuffers out_;
   Tensor actions_, rewards_;
   std::vector<Var> q_, next_q_, online_next_q_;
-  Tensor y_;  // [B]
+  mutable std::vector<Var> acting_;  // scratch
+  Tensor y_;                         // [B]
   std::vector<float> errors_;
 };
 

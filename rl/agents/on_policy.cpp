@@ -1,7 +1,5 @@
 #include <concord/rl/agents/on_policy.h>
 
-#include <algorithm>
-
 namespace concord::rl {
 OnPolicyAgent::OnPolicyAgent(std::string name, EnvPtr env, const OnPolicyOptions& options,
                              std::uint64_t seed)
@@ -54,8 +52,7 @@ void OnPolicyAgent::collect_step(const Theta& behaviour, index_t t) {
            log_probs.rows(bounds_[k], bounds_[k + 1]));
   watch_.lap(Phase::acting);
   play(actions, rollout_.step(t));
-  if (const auto bound = static_cast<float>(common_.reward_clip); bound > 0)
-    for (float& r : rollout_.reward[t].values<float>()) r = std::clamp(r, -bound, bound);
+  clip_rewards(rollout_.reward[t], common_.reward_clip);
   watch_.lap(Phase::environment);
 }
 
@@ -81,12 +78,11 @@ void OnPolicyAgent::advantages_from_targets() {
 
 void OnPolicyAgent::update_popart(const Rows& rows) {
   if (common_.popart == 0) return;
-  std::vector<float> targets;
   for (std::size_t t = 0; t + 1 < rows.bounds.size(); ++t) {
-    targets.clear();
+    targets_.clear();
     for (index_t k = rows.bounds[t]; k < rows.bounds[t + 1]; ++k)
-      targets.push_back(target_.data<float>()[rows.rows[static_cast<std::size_t>(k)]]);
-    popart_->update(learner_->theta(), static_cast<int>(t), targets);
+      targets_.push_back(target_.data<float>()[rows.rows[static_cast<std::size_t>(k)]]);
+    popart_->update(learner_->theta(), static_cast<int>(t), targets_);
   }
 }
 

@@ -93,6 +93,7 @@ class OnPolicyAgent : public Agent {
 
   std::vector<Distribution> policies_;
   std::vector<Var> values_;
+  std::vector<float> targets_;  // one task's
   // The batch.
   Bounds batch_bounds_;
   Tensor observation_, action_;

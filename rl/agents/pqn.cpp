@@ -1,8 +1,6 @@
 #include <concord/rl/agents/pqn.h>
 #include <concord/rl/losses.h>
 
-#include <algorithm>
-
 namespace concord::rl {
 
 Pqn::Pqn(EnvPtr env, const PqnOptions& options, std::uint64_t seed)
@@ -20,7 +18,7 @@ Pqn::Pqn(EnvPtr env, const PqnOptions& options, std::uint64_t seed)
 
 void Pqn::act(const Tensor& observation, const Bounds& bounds, const Rng& rng, bool greedy,
               const Tensor& actions) const {
-  std::vector<Var> q;
+  std::vector<Var>& q = acting_;
   (*network_)({.theta = &learner_->theta()}, to_input(observation), bounds, q);
   for (std::size_t t = 0; t < q.size(); ++t) {
     if (bounds[t] == bounds[t + 1]) continue;
@@ -41,8 +39,7 @@ void Pqn::iterate() {
     play(rollout_.action[t], rollout_.step(t));
     watch_.lap(Phase::environment);
   }
-  if (const auto bound = static_cast<float>(options_.reward_clip); bound > 0)
-    for (float& r : rollout_.reward.values<float>()) r = std::clamp(r, -bound, bound);
+  clip_rewards(rollout_.reward, options_.reward_clip);
   worth_.evaluate([this](const Tensor& inputs, const Bounds& bounds, std::span<float> out) {
     (*network_)({.theta = &learner_->theta()}, inputs, bounds, q_);
     for (std::size_t t = 0; t < q_.size(); ++t) {

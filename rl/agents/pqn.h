@@ -51,6 +51,7 @@ class Pqn final : public Agent {
   Tensor target_;  // [T,N]
   Tensor observation_, action_, y_;
   std::vector<Var> q_;
+  mutable std::vector<Var> acting_;  // scratch
 };
 
 }  // namespace concord::rl
