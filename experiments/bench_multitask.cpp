@@ -34,13 +34,22 @@ std::string title(const Trainee::Options& o) {
 
 // --- Steps
 
-/// The parts of a step and, in turns with them, whole steps with each method.
+/// The parts of a step with G and, in turns with them, whole steps: each method in the way that the
+/// cost model picks, and one of them in both ways.
 void add_steps(Timings& rows, const Trainee::Options& options, const Roofs& roofs, double seconds) {
   const int tasks = options.tasks;
   Trainee net(options);
+  using multitask::Keep;
+  std::vector<std::string> names;
   std::deque<multitask::Step> steps;
-  for (const char* method : kMethods)
-    steps.emplace_back(net.store(), multitask::make_aggregator(method), tasks);
+  const auto add = [&](const std::string& method, Keep keep, const std::string& name) {
+    names.push_back(name);
+    steps.emplace_back(net.store(), multitask::make_aggregator(method), tasks,
+                       multitask::StepOptions{.keep = keep});
+  };
+  for (const char* method : kMethods) add(method, Keep::automatic, method);
+  add("pcgrad", Keep::full, "pcgrad, with G");
+  add("pcgrad", Keep::none, "pcgrad, without G");
 
   GradientMatrix g(net.store(), tasks);
   multitask::Gram gram;
@@ -69,10 +78,11 @@ void add_steps(Timings& rows, const Trainee::Options& options, const Roofs& roof
     multitask::Step& step = steps[i];
     multitask::Direction answer;
     const Timing solver = time([&] { step.method().weights(step.inputs(), answer); }, 0.02);
-    rows.add(
-        before + kMethods[i], times[first_step + i], {},
-        fmt::format("method alone {}, residual {:.0e}", time_text(solver.median), answer.residual),
-        {{"method_s", solver.median}, {"residual", answer.residual}});
+    const bool with_g = step.gradients().tasks() == tasks;
+    rows.add(before + names[i], times[first_step + i], {},
+             fmt::format("{} G; method alone {}, residual {:.0e}", with_g ? "with" : "without",
+                         time_text(solver.median), answer.residual),
+             {{"with_g", with_g}, {"method_s", solver.median}, {"residual", answer.residual}});
   }
 }
 
@@ -169,12 +179,14 @@ double live_cotangents(const Tape& tape, std::span<const Var> losses) {
 
 /// One row of the table. All in bytes of whole blocks, except for what is computed from shapes:
 /// cotangents and (T + 1 + v) P.
-void add_memory(Section& section, const std::string& name, const Trainee::Options& options) {
+void add_memory(Section& section, const Trainee::Options& options,
+                multitask::Keep keep = multitask::Keep::full) {
   Allocator& memory = Allocator::of(kCpu);
   const auto in_use = [&] { return static_cast<double>(memory.stats().in_use); };
   const double before = in_use();
   Trainee net(options);
-  multitask::Step step(net.store(), multitask::make_aggregator("pcgrad"), options.tasks);
+  multitask::Step step(net.store(), multitask::make_aggregator("pcgrad"), options.tasks,
+                       {.keep = keep});
   const double data = in_use() - before;
   net.forward();
   const double activations = in_use() - before - data;
@@ -184,16 +196,18 @@ void add_memory(Section& section, const std::string& name, const Trainee::Option
   net.step(step);
   const double peak = static_cast<double>(memory.stats().peak) - before;
 
-  const GradientMatrix& g = step.gradients();
+  const GradientMatrix& g = step.gradients();  // without G: the one combined row
   const double vectors = static_cast<double>(net.optimizer().state().size());
   const double parameters =
       sizeof(float) *
-      (static_cast<double>(g.columns()) * options.tasks + static_cast<double>(g.heads().numel()) +
+      (static_cast<double>(g.columns()) * g.tasks() + static_cast<double>(g.heads().numel()) +
        (1 + vectors) * static_cast<double>(net.store().size()));
   const double sum = activations + cotangents + parameters;
   const auto mb = [](double bytes) { return fmt::format("{:.2f}", bytes * 1e-6); };
-  section.table.add({fmt::format("{}, {}", name, title(options)), mb(activations), mb(cotangents),
-                     fmt::format("{} = ({} + 1 + {:g}) P", mb(parameters), options.tasks, vectors),
+  const std::string name = fmt::format("{}, {}{}", options.network, title(options),
+                                       keep == multitask::Keep::none ? ", without G" : "");
+  section.table.add({name, mb(activations), mb(cotangents),
+                     fmt::format("{} = ({} + 1 + {:g}) P", mb(parameters), g.tasks(), vectors),
                      mb(peak - sum), mb(peak), fmt::format("{:.3f}", peak / sum),
                      fmt::format("{:g}", requests.system),
                      requests.operator_new ? fmt::format("{:g}", *requests.operator_new) : "-"});
@@ -276,10 +290,12 @@ Section bench_multitask_memory(const Roofs&) {
   Section section{Table({"<peak of a step, MB", "activations", "cotangents", "parameters",
                          "workspace", "peak", "over the sum", "from the system", "operator new"}),
                   {}};
-  for (const int tasks : {2, 10, 40}) add_memory(section, "lenet", lenet(tasks));
-  for (const int tasks : {2, 10, 40}) add_memory(section, "mlp", mlp(tasks));
-  add_memory(section, "resnet18", resnet18(2, 32));
-  add_memory(section, "resnet18", resnet18(10, 16));
+  for (const int tasks : {2, 10, 40}) add_memory(section, lenet(tasks));
+  for (const int tasks : {2, 10, 40}) add_memory(section, mlp(tasks));
+  for (const int tasks : {2, 10, 40}) add_memory(section, mlp(tasks), multitask::Keep::none);
+  add_memory(section, resnet18(2, 32));
+  add_memory(section, resnet18(10, 16));
+  add_memory(section, resnet18(10, 16), multitask::Keep::none);
   return section;
 }
 
