@@ -38,8 +38,9 @@ struct Seaquest {
     std::int8_t x, y, dx, move_timer, shot_timer;
     friend bool operator==(const Swimmer&, const Swimmer&) = default;
   };
-  // A swimmer crosses in at most 10 * kMoveSpeed = 50 steps and at most one enemy comes per step;
-  // a shot crosses in 10 steps. So at most 51 enemies, 51 of their shots, two divers, three shots.
+  // A swimmer crosses in at most 10 (kMoveSpeed + 1) = 60 steps and at most one enemy comes per
+  // step; a shot crosses in 10 steps. So at most 61 enemies, 61 of their shots, two divers, three
+  // shots.
   static constexpr int kMost = 64;
   struct State {
     Few<Shot, 8> shots;

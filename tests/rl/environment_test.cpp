@@ -6,6 +6,7 @@
 #include <doctest/doctest.h>
 #include <omp.h>
 
+#include <cmath>
 #include <cstring>
 
 using namespace concord;
@@ -161,6 +162,37 @@ TEST_CASE("draws: the words of the stream, in order") {
   CHECK(draws.below(7) == stream.below(10, 7));
   Draws copy = draws;
   CHECK(copy.bits() == draws.bits());
+}
+
+TEST_CASE("environments: the final observation is the last of its episode, not off by one") {
+  const EnvPtr env = make_env("catch", {.size = 3, .seed = 4}, {{"rows", "4"}, {"columns", "6"}});
+  const StepBuffers out = env->buffers();
+  const Tensor actions = env->actions();
+  actions.fill(1);  // the paddle stays in column 3
+  const auto ball_row = [](const Tensor& view, index_t i) {
+    const std::uint8_t* plane = view.data<std::uint8_t>() + i * 24;
+    for (index_t k = 0; k < 24; ++k)
+      if (plane[k] && k != 3 * 6 + 3) return k / 6;
+    return index_t{3};  // caught: ball and paddle share a cell
+  };
+  env->reset(out.observation);
+  for (int t = 1; t <= 9; ++t) {
+    env->step(actions, out);
+    for (index_t i = 0; i < 3; ++i) {
+      const bool over = out.terminated.data<std::uint8_t>()[i] == 1;
+      REQUIRE(over == (t % 3 == 0));
+      CHECK(ball_row(out.observation, i) == t % 3);  // 0: already the next episode
+      if (over) CHECK(ball_row(out.final_observation, i) == 3);
+    }
+  }
+}
+
+TEST_CASE("environments: rewards are not clipped") {
+  const EnvPtr env = make_env("chain", {.size = 50, .seed = 4}, {{"slip", "0"}});
+  const StepBuffers out = env->buffers();
+  env->reset(out.observation);
+  for (int t = 0; t < 5; ++t) env->step(env->actions(), out);
+  for (const float r : out.reward.values<float>()) CHECK(r == 10);
 }
 
 TEST_CASE("environments: errors") {
