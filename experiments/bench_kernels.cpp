@@ -296,8 +296,11 @@ void add_ways(Timings& results, const Trainee::Options& options) {
   for (int t = 0; t < tasks; ++t)
     seeds.push_back({net.losses()[static_cast<std::size_t>(t)], t, 1, {}});
   const std::vector<double> weights(static_cast<std::size_t>(tasks), 1.0);
-  GradientMatrix streamed(net.store(), tasks, DType::f32, Columns::shared, kCpu,
+  const auto make_streamed = [&] {
+    return GradientMatrix(net.store(), tasks, DType::f32, Columns::shared, kCpu,
                           RowStorage::streamed);
+  };
+  GradientMatrix streamed = make_streamed(), forced = make_streamed();
   GradientMatrix combined(net.store(), 1);
   std::optional<GradientMatrix> g(std::in_place, net.store(), tasks);
 
@@ -307,7 +310,7 @@ void add_ways(Timings& results, const Trainee::Options& options) {
   BlockGrams grams(net.store(), tasks), kept(net.store(), tasks);
   const auto sweep = [&](std::size_t way) {
     grams.way = ways[way];
-    net.tape().backward(seeds, tasks, &streamed, {.grams = &grams});
+    net.tape().backward(seeds, tasks, way == 0 ? &streamed : &forced, {.grams = &grams});
     seconds[way].resize(static_cast<std::size_t>(net.store().slices()), kNever);
     for (const auto& c : grams.choices()) {
       double& least = seconds[way][static_cast<std::size_t>(c.slice)];
