@@ -1,4 +1,6 @@
 #include <concord/experiments/cagrad_toy.h>
+#include <concord/experiments/distral.h>
+#include <concord/experiments/du_gridworld.h>
 #include <concord/experiments/du_toy.h>
 #include <concord/experiments/experiment.h>
 #include <concord/experiments/multifashion.h>
@@ -10,7 +12,7 @@ namespace concord::experiments {
 
 std::span<const Experiment> experiments() {
   static const std::vector<Experiment> all{multifashion(), du_toy(), pcgrad_toy(), cagrad_toy(),
-                                           sgsu_toy()};
+                                           sgsu_toy(), distral(), du_gridworld()};
   return all;
 }
 

@@ -31,6 +31,11 @@ Mean mean_of(std::span<const double> values) {
   return m;
 }
 
+double half_width_95(const Mean& m) {
+  const double freedom = static_cast<double>(m.count) - 1;
+  return (1.95996 + 2.37227 / freedom + 2.82250 / (freedom * freedom)) * m.error;
+}
+
 std::string to_string(const Mean& m, int digits) {
   if (!std::isfinite(m.mean)) return "-";
   if (!std::isfinite(m.error)) return fmt::format("{:.{}f}", m.mean, digits);

@@ -79,30 +79,6 @@ ActionTable Distral::policy(std::size_t task) const {
   return tabular::soft_policy(q_[table_of(task)], weights_, options_.learner.beta);
 }
 
-void Distral::save(TensorFile& file) const {
-  const Shape shape{prior_.states(), prior_.actions()};
-  const auto put = [&](std::string name, const ActionTable& table) {
-    file.tensors[std::move(name)] = Tensor::from(table.values(), shape);
-  };
-  put("prior", prior_);
-  put("counts", counts_);
-  for (std::size_t k = 0; k < q_.size(); ++k) put(fmt::format("q{}", k), q_[k]);
-  file.metadata["iterations"] = std::to_string(iterations_);
-}
-
-void Distral::load(const TensorFile& file) {
-  const auto get = [&](const std::string& name, ActionTable& table) {
-    const Tensor& t = file.tensors.at(name);
-    check_shape("distral", name, t, {table.states(), table.actions()});
-    std::copy_n(t.data<double>(), t.numel(), table.values().begin());
-  };
-  get("prior", prior_);
-  get("counts", counts_);
-  for (std::size_t k = 0; k < q_.size(); ++k) get(fmt::format("q{}", k), q_[k]);
-  iterations_ = std::stoll(file.metadata.at("iterations"));
-  weights_ = tabular::soft_weights(prior_, options_.alpha);
-}
-
 std::span<const ColumnForm> column_forms() {
   static constexpr ColumnForm kForms[] = {{"A3C", 0, true, 0},
                                           {"A3C_multitask", 1, false, 0},

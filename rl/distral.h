@@ -11,7 +11,6 @@
 
 #include <concord/rl/tabular/soft_q.h>
 #include <concord/tensor/random.h>
-#include <concord/tensor/serialize.h>
 
 #include <span>
 #include <string_view>
@@ -57,9 +56,6 @@ class Distral {
   const tabular::ActionTable& distilled() const { return prior_; }  ///< pi_0
   tabular::ActionTable policy(std::size_t task) const;              ///< pi_i
   const Mdp& task(std::size_t i) const { return tasks_[i]; }
-
-  void save(TensorFile& file) const;
-  void load(const TensorFile& file);
 
  private:
   std::size_t table_of(std::size_t task) const {

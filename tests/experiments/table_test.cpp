@@ -19,6 +19,10 @@ TEST_CASE("mean: standard error of the mean, and none for a single value") {
   CHECK(to_string(m) == "3.00 ± 0.91");
   CHECK(to_string(mean_of(std::span(values).first(1)), 1) == "1.0");
   CHECK(to_string(mean_of({})) == "-");
+  // Student's t: 2.776 for 4 degrees of freedom, 2.262 for 9, 1.984 for 99.
+  CHECK(half_width_95({.error = 1, .count = 5}) == doctest::Approx(2.776).epsilon(0.02));
+  CHECK(half_width_95({.error = 2, .count = 10}) == doctest::Approx(2 * 2.262).epsilon(0.003));
+  CHECK(half_width_95({.error = 1, .count = 100}) == doctest::Approx(1.984).epsilon(0.001));
 }
 
 TEST_CASE("table: terminal, Markdown and HTML") {

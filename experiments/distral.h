@@ -1,0 +1,11 @@
+// The two rooms of Distral (Teh et al. 2017, section 4.1, figure 3): soft Q-learning with a shared
+// distilled policy against the same learners on their own.
+#pragma once
+
+#include <concord/experiments/experiment.h>
+
+namespace concord::experiments {
+
+Experiment distral();
+
+}  // namespace concord::experiments
