@@ -19,6 +19,10 @@ target_compile_features(concord_library PUBLIC cxx_std_20)
 target_include_directories(concord_library PUBLIC
   $<BUILD_INTERFACE:${PROJECT_BINARY_DIR}/include> $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)
 target_link_libraries(concord_library PRIVATE OpenMP::OpenMP_CXX concord::openblas ZLIB::ZLIB fmt::fmt)
+if(CONCORD_WITH_MPI)
+  target_link_libraries(concord_library PRIVATE MPI::MPI_CXX)
+  list(JOIN MPI_CXX_LIBRARIES " " CONCORD_MPI_LIBRARIES)
+endif()
 
 set(package_folder ${CMAKE_INSTALL_LIBDIR}/cmake/concord)
 install(TARGETS concord_library EXPORT concordTargets)

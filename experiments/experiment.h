@@ -6,6 +6,7 @@
 #include <concord/experiments/report.h>
 #include <concord/experiments/run_folder.h>
 #include <concord/experiments/settings.h>
+#include <concord/tensor/comm.h>
 
 #include <filesystem>
 #include <span>
@@ -20,6 +21,7 @@ struct Job {
   const RunFolder& folder;
   Progress& progress;
   bool profile = false;  ///< write into the folder where the time of the first steps goes
+  Comm* comm = nullptr;  ///< set for experiments with `ranks`; only its rank 0 writes files
 };
 
 struct Experiment {
@@ -42,6 +44,8 @@ struct Experiment {
   /// The finished parts' checkpoints, measured again on a part of the data: train, validation or
   /// test. Throws ValueError for another part.
   Table (*evaluate)(const RunFolder& run, const std::string& part);
+
+  bool ranks = false;  ///< may be started by mpirun, on several ranks that work together
 };
 
 /// All of them; the first is what `concord run` runs without a name.

@@ -6,13 +6,14 @@
 #include <concord/experiments/multifashion.h>
 #include <concord/experiments/pcgrad_toy.h>
 #include <concord/experiments/sgsu_toy.h>
+#include <concord/experiments/zeng.h>
 #include <concord/tensor/check.h>
 
 namespace concord::experiments {
 
 std::span<const Experiment> experiments() {
-  static const std::vector<Experiment> all{multifashion(), du_toy(), pcgrad_toy(), cagrad_toy(),
-                                           sgsu_toy(), distral(), du_gridworld()};
+  static const std::vector<Experiment> all{multifashion(), du_toy(),  pcgrad_toy(),   cagrad_toy(),
+                                           sgsu_toy(),     distral(), du_gridworld(), zeng()};
   return all;
 }
 

@@ -9,6 +9,9 @@
 
 #include <cstdio>
 #include <ctime>
+#include <functional>
+#include <memory>
+#include <optional>
 #include <span>
 
 namespace concord::experiments {
@@ -39,9 +42,11 @@ void publish(const Experiment& experiment, std::span<const RunFolder> runs, cons
   fmt::print("report  {}\n", page.string());
 }
 
-/// The part that run and resume share.
-int carry_out(const Experiment& experiment, Job job, const Program& program) {
-  if (const std::string warning = blas_warning(); !warning.empty())
+/// The part that run and resume share. `comm` ends with the computing: a rank that has nothing to
+/// report does not wait for the others.
+int carry_out(const Experiment& experiment, Job job, const Program& program,
+              std::unique_ptr<Comm>& comm) {
+  if (const std::string warning = blas_warning(); !warning.empty() && comm->rank() == 0)
     fmt::print(stderr, "warning: {}\n", warning);
   bool finished = false;
   {
@@ -49,6 +54,9 @@ int carry_out(const Experiment& experiment, Job job, const Program& program) {
     finished = experiment.run(job);
   }
   job.progress.end();
+  const bool first = comm->rank() == 0;
+  comm.reset();
+  if (!first) return 0;
   const RunFolder& folder = job.folder;
   if (!finished) {
     fmt::print(stderr, "Stopped; nothing is lost. To go on:\n  {} resume {}\n", program,
@@ -57,6 +65,23 @@ int carry_out(const Experiment& experiment, Job job, const Program& program) {
   }
   publish(experiment, {&folder, 1}, folder.report(), folder.plots());
   return 0;
+}
+
+/// `work` on this rank. When it fails under mpirun, all ranks end: they would wait for this one.
+int on_every_rank(const Experiment& experiment,
+                  const std::function<int(std::unique_ptr<Comm>&)>& work) {
+  std::unique_ptr<Comm> comm = connect();
+  try {
+    if (comm->size() > 1 && !experiment.ranks) {
+      throw UsageError(
+          fmt::format("{}: started as one of {} ranks, expected one: it knows no others",
+                      experiment.name, comm->size()));
+    }
+    return work(comm);
+  } catch (const std::exception& e) {
+    if (comm && comm->size() > 1) comm->abort(e.what());
+    throw;
+  }
 }
 
 }  // namespace
@@ -72,18 +97,29 @@ int run(const RunOptions& options, const Program& program, std::span<const Exper
   use_threads(threads);
   std::string command = settings.command();
   if (options.threads > 0) command += fmt::format(" --threads {}", options.threads);
-  const RunFolder folder = RunFolder::create(options.out, experiment.name,
-                                             Json::object({{"experiment", experiment.name},
-                                                           {"command", command},
-                                                           {"started", now()},
-                                                           {"settings", settings.to_json()},
-                                                           {"machine", machine(threads)}}));
-  if (!options.quiet) {
-    fmt::print(stderr, "{}: {}\n{} threads, folder {}\n", experiment.name, experiment.help, threads,
-               folder.path().string());
-  }
-  Progress progress(options.quiet);
-  return carry_out(experiment, {settings, folder, progress, options.profile}, program);
+  return on_every_rank(experiment, [&](std::unique_ptr<Comm>& comm) {
+    const auto create = [&] {
+      return RunFolder::create(options.out, experiment.name,
+                               Json::object({{"experiment", experiment.name},
+                                             {"command", command},
+                                             {"started", now()},
+                                             {"settings", settings.to_json()},
+                                             {"machine", machine(threads)}}));
+    };
+    const bool first = comm->rank() == 0;
+    std::optional<RunFolder> folder;
+    if (first) folder = create();
+    const std::string path = broadcast(*comm, first ? folder->path().string() : "");
+    if (!first) folder = RunFolder::open(path);
+    if (!options.quiet && first) {
+      fmt::print(stderr, "{}: {}\n{} threads{}, folder {}\n", experiment.name, experiment.help,
+                 threads, comm->size() > 1 ? fmt::format(" on each of {} ranks", comm->size()) : "",
+                 path);
+    }
+    Progress progress(options.quiet || !first);
+    return carry_out(experiment, {settings, *folder, progress, options.profile, comm.get()},
+                     program, comm);
+  });
 }
 
 int resume(const ResumeOptions& options, const Program& program, std::span<const Experiment> all) {
@@ -93,15 +129,18 @@ int resume(const ResumeOptions& options, const Program& program, std::span<const
   settings.from_json(folder.config()["settings"]);
   const Json& machine = folder.config()["machine"];
   use_threads(static_cast<int>(machine["threads"].as<std::int64_t>("threads")));
-  const std::string& revision_then = machine["concord"]["revision"].as<std::string>("revision");
-  if (revision_then != revision()) {
-    fmt::print(stderr,
-               "warning: the run was begun by revision {}, this is {}: the metrics may differ from "
-               "those of an uninterrupted run\n",
-               revision_then, revision());
-  }
-  Progress progress(options.quiet);
-  return carry_out(experiment, {settings, folder, progress}, program);
+  return on_every_rank(experiment, [&](std::unique_ptr<Comm>& comm) {
+    const std::string& revision_then = machine["concord"]["revision"].as<std::string>("revision");
+    if (revision_then != revision() && comm->rank() == 0) {
+      fmt::print(
+          stderr,
+          "warning: the run was begun by revision {}, this is {}: the metrics may differ from "
+          "those of an uninterrupted run\n",
+          revision_then, revision());
+    }
+    Progress progress(options.quiet || comm->rank() > 0);
+    return carry_out(experiment, {settings, folder, progress, false, comm.get()}, program, comm);
+  });
 }
 
 int report(const ReportOptions& options, std::span<const Experiment> all) {

@@ -78,6 +78,10 @@ struct UsageError : Error {
 struct FileError : Error {
   using Error::Error;
 };
+/// Another rank is silent, gone, or sent something else.
+struct CommError : Error {
+  using Error::Error;
+};
 /// NaN or infinity where none may be.
 struct NumericError : Error {
   using Error::Error;

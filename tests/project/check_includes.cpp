@@ -48,6 +48,7 @@ const std::vector<Field> kFields = {
     {"zlib", {"zlib.h"}, 2, false},
     {"JSON", {"nlohmann/"}, 2, false},
     {"flag parsing", {"CLI/"}, 2, false},
+    {"MPI", {"mpi.h"}, 1, false},
     {"text formatting", {"fmt/"}, 10000, false},
     {"BLAS", {"cblas.h", "openblas_config.h", "lapacke.h", "lapack.h"}, 10000, false},
 };
@@ -156,6 +157,7 @@ int self_test() {
       {{"experiments/info.cpp", 1, "concord/tensor/kernels/kernels.h", false}},
       {{"nn/linear.cpp", 1, "linear.h", true}},
       {{"data/idx.h", 1, "zlib.h", false}},
+      {{"tensor/comm_mpi.cpp", 1, "mpi.h", false}, {"tensor/storage.cpp", 1, "mpi.h", false}},
       {{"nn/a.cpp", 1, "nlohmann/json.hpp", false},
        {"nn/b.cpp", 1, "nlohmann/json.hpp", false},
        {"nn/c.cpp", 1, "nlohmann/json.hpp", false}},
