@@ -13,20 +13,14 @@ void gram_of(const GradientMatrix& gradients, std::span<const int> tasks, const 
              Gram& gram) {
   const int count = tasks.empty() ? gradients.tasks() : static_cast<int>(tasks.size());
   gram.resize(count);
-  const auto take = [&]<class Row>(auto kernel) {
-    kernels::Rows<Row> rows = gradients.rows<Row>();
+  kernels::on(gradients.row(0), [&]<class T>(const kernels::Kernels<T>& k) {
+    kernels::Rows<T> rows = gradients.rows<T>();
     rows.base += block.first;
     if (!tasks.empty()) {
       rows.map = tasks.data();
       rows.count = count;
     }
-    kernel(block.size, rows, gram.values().data());
-  };
-  kernels::on(gradients.heads(), [&]<class T>(const kernels::Kernels<T>& k) {
-    if (gradients.storage() == RowStorage::bf16)
-      take.template operator()<BFloat16>(k.gram_bf16);
-    else
-      take.template operator()<T>(k.gram);
+    k.gram(block.size, rows, gram.values().data());
   });
 }
 

@@ -185,15 +185,14 @@ void Step::accumulate(Tape& tape, std::span<const Var> losses, const When& when,
 }
 
 void Step::combine() {
-  const int batches = std::exchange(batches_, 0);
-  if (batches == 0) throw UsageError("step: combine() comes after accumulate()");
+  if (std::exchange(batches_, 0) == 0) throw UsageError("step: combine() comes after accumulate()");
   losses_.clear();
   for (const int t : present_) losses_.push_back(loss_sums_[at(t)]);
   if (fresh_) {
     if (options_.level == Level::features)
       answer_at_features();
     else
-      answer_at_parameters(batches);
+      answer_at_parameters();
     refreshed_ = when_.step;
     std::fill(known_.begin(), known_.end(), std::uint8_t{0});
     for (const int t : present_) known_[at(t)] = 1;
@@ -201,13 +200,9 @@ void Step::combine() {
   if (!separate()) take_norm_of_combined();
 }
 
-void Step::measure(int batches) {
+void Step::measure() {
   const int tasks = static_cast<int>(loss_sums_.size()), rows = static_cast<int>(present_.size());
   for (std::size_t m = 0; m < measured_.size(); ++m) {
-    if (batches > 1) {  // the sweep saw the last batch only
-      gram_of(*rows_, present_, measured_blocks_[m], measured_[m]);
-      continue;
-    }
     const std::span<const double> all = grams_[static_cast<int>(m)];
     measured_[m].resize(rows);
     for (int i = 0; i < rows; ++i) {
@@ -217,8 +212,8 @@ void Step::measure(int batches) {
   }
 }
 
-void Step::answer_at_parameters(int batches) {
-  measure(batches);
+void Step::answer_at_parameters() {
+  measure();
   squared_norm_ = 0;
   std::fill(weights_.begin(), weights_.end(), 0.0);
   std::size_t m = 0;

@@ -104,9 +104,9 @@ class Step {
   /// Whether this step's direction is given by T rows and weights.
   bool separate() const { return fresh_ && rows_ && rows_->storage() != RowStorage::streamed; }
   void make_rows(RowStorage storage);
-  void measure(int batches);
+  void measure();
   void begin(std::span<const Var> losses, const When& when);
-  void answer_at_parameters(int batches);
+  void answer_at_parameters();
   void answer_at_features();
   void rescale(Direction& answer, const Gram& gram) const;
   void take_norm_of_combined();
