@@ -16,13 +16,13 @@ using namespace concord::experiments;
 
 namespace {
 
-struct Trained {
+struct MapRun {
   MapOutcome outcome;
   double disagreement = 0;
 };
 
 /// The mean policy of a ring (1/6, 2/3, 1/6) after 10,000 exact steps of size 1.
-Trained train(char map, double gamma) {
+MapRun train(char map, double gamma) {
   std::vector<rl::TabularTask> tasks;
   for (int i = 0; i < rl::zeng_environments(map); ++i)
     tasks.emplace_back(rl::make_mdp("map", rl::zeng_world(map, i), {}), gamma);
@@ -36,7 +36,7 @@ Trained train(char map, double gamma) {
   std::vector<double> mean(400, 0.0);
   for (int i = 0; i < n; ++i)
     for (std::size_t k = 0; k < 400; ++k) mean[k] += theta[i].data<double>()[k] / n;
-  Trained t{map_outcome(map, mean)};
+  MapRun t{map_outcome(map, mean)};
   for (int i = 0; i < n; ++i)
     for (std::size_t k = 0; k < 400; ++k)
       t.disagreement = std::max(t.disagreement, std::abs(theta[i].data<double>()[k] - mean[k]));
@@ -51,7 +51,7 @@ std::string text_of(const std::filesystem::path& path) {
 }  // namespace
 
 TEST_CASE("the maps come out as in the paper: all goals in a, b and e, not all in c and d") {
-  const Trained a = train('a', 0.99), b = train('b', 0.99), c = train('c', 0.95),
+  const MapRun a = train('a', 0.99), b = train('b', 0.99), c = train('c', 0.95),
                 d = train('d', 0.95), e = train('e', 0.95);
   CHECK(a.outcome.solved() == 4);
   CHECK(b.outcome.solved() == 4);
