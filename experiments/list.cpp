@@ -27,10 +27,11 @@ std::string experiments_text(std::span<const Experiment> all) {
 }
 
 std::string methods_text() {
-  Table table({"<method", "<what it does", "<options and defaults", "<source"});
+  Table table({"<method", "<kind", "<needs", "<what it does", "<options and defaults", "<source"});
   for (const multitask::MethodInfo& m : multitask::all_methods()) {
-    table.add({std::string(m.name), std::string(m.help),
-               options_text(multitask::default_options(m.name)), std::string(m.source)});
+    table.add({std::string(m.name), std::string(multitask::name(m.kind)), std::string(m.needs),
+               std::string(m.help), options_text(multitask::default_options(m.name)),
+               std::string(m.source)});
   }
   return table.text();
 }

@@ -48,22 +48,24 @@ int parse_and_call(int argc, char** argv) {
   };
 
   ex::RunOptions run;
-  // --methods, --net and --seeds are settings under a shorter name.
-  std::string methods, net, seeds;
+  // --methods, --net, --seeds and --grid are settings under a shorter name.
+  std::string methods, net, seeds, grid;
   CLI::App* c = command("run", "run an experiment; without a name, the main comparison", [&] {
     for (const auto& [name, value] :
-         {std::pair{"methods", methods}, {"net", net}, {"seeds", seeds}}) {
+         {std::pair{"methods", methods}, {"net", net}, {"seeds", seeds}, {"grid", grid}}) {
       if (!value.empty()) run.assignments.push_back(std::string(name) + "=" + value);
     }
     return ex::run(run, program);
   });
   c->add_option("experiment", run.experiment, "which one: concord list experiments");
-  c->add_option("--methods", methods, "multitask methods, with commas: concord list methods");
+  c->add_option("--methods", methods, "multitask methods, with commas, or all: concord list methods");
   c->add_option("--net", net, "network: concord list networks");
   c->add_option("--seeds", seeds, "number of seeds");
   c->add_option("--set", run.assignments, "name=value; all settings: concord list EXPERIMENT")
       ->take_all()
       ->allow_extra_args(false);
+  c->add_option("--grid", grid,
+                "settings to choose per arm on the validation part: lr=1e-3:3e-3,cagrad.c=0.2:0.4");
   c->add_flag("--full", run.full, "the length of the literature instead of minutes");
   c->add_option("--out", run.out, "folder for run folders")->capture_default_str();
   threads_option(c, run.threads);

@@ -2,13 +2,15 @@
 #include <concord/experiments/multifashion.h>
 #include <concord/experiments/trace.h>
 #include <concord/experiments/training.h>
-#include <concord/multitask/registry.h>
+#include <concord/multitask/aggregate.h>
 #include <concord/nn/network.h>
 #include <concord/nn/state.h>
 #include <concord/optim/registry.h>
 #include <concord/tensor/serialize.h>
+#include <concord/tensor/storage.h>
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <chrono>
@@ -16,23 +18,40 @@
 #include <limits>
 #include <map>
 #include <optional>
+#include <set>
 
 namespace concord::experiments {
 namespace {
 
-constexpr const char* kLeftAlone = "left_alone";
-constexpr const char* kRightAlone = "right_alone";
-const std::vector<std::string> kTasks{"left", "right"};
+const std::vector<std::string>& kTasks = kMultiFashionTasks;
 
 template <class Names>
 std::vector<std::string> strings(const Names& names) {
   return {names.begin(), names.end()};
 }
 
+// What a grid may vary beside the methods' options: how an arm is trained, not on what.
+const std::vector<std::string> kGridSettings{"lr",        "momentum", "decay", "schedule",
+                                             "optimizer", "clip",     "batch"};
+
+/// Krum, for one, needs more.
+bool serves_two_tasks(const multitask::MethodInfo& m) {
+  if (m.kind == multitask::Kind::step || m.name == "constant") return true;
+  const std::vector<double> identity{1, 0, 0, 1}, losses{1, 1};
+  try {
+    multitask::aggregate(m.name, {}, identity, 2, 2, losses);
+    return true;
+  } catch (const Error&) {
+    return false;
+  }
+}
+
+}  // namespace
+
 Settings multifashion_settings() {
   std::vector<std::string> arms{kLeftAlone, kRightAlone}, networks;
   for (const auto& m : multitask::all_methods()) {
-    if (m.name != "single" && m.name != "constant") arms.emplace_back(m.name);
+    if (m.name != "single" && serves_two_tasks(m)) arms.emplace_back(m.name);
   }
   for (const auto& n : nn::networks()) networks.emplace_back(n.name);
 
@@ -43,6 +62,8 @@ Settings multifashion_settings() {
                 .valid = arms,
                 .kind = "method"},
         "arms of the comparison, in order");
+  s.add("grid", Text{.standard = ""},
+        "values to choose from per arm on the validation part: lr=1e-3:3e-3,cagrad.c=0.2:0.4");
   s.add("seeds", Integer{.standard = 2, .full = 3, .low = 1, .high = 1000},
         "seeds 1, 2, ...; arms of one seed share weights and batches");
   s.add("net", Choice{.standard = "lenet", .valid = networks, .kind = "network"},
@@ -64,7 +85,7 @@ Settings multifashion_settings() {
   s.add("optimizer",
         Choice{.standard = "adam", .valid = strings(optim::optimizer_names()), .kind = "optimizer"},
         "update rule");
-  s.add("rate", Real{.standard = 1e-3, .low = 0, .high = 100}, "learning rate");
+  s.add("lr", Real{.standard = 1e-3, .low = 0, .high = 100}, "learning rate");
   s.add("momentum", Real{.standard = 0.9, .low = 0, .high = 1}, "of sgd and rmsprop");
   s.add("decay", Real{.standard = 0, .low = 0, .high = 100}, "weight decay");
   s.add(
@@ -89,6 +110,49 @@ Settings multifashion_settings() {
   return s;
 }
 
+std::vector<GridPoint> trials_of(const Settings& settings, const std::string& arm) {
+  std::vector<GridAxis> axes;
+  for (GridAxis& axis : parse_grid(settings.text("grid"))) {
+    const std::size_t dot = axis.setting.find('.');
+    if (dot == std::string::npos) {
+      const auto& valid = kGridSettings;
+      if (std::find(valid.begin(), valid.end(), axis.setting) == valid.end())
+        throw_unknown("setting of a grid", axis.setting, valid);
+      axes.push_back(std::move(axis));
+    } else if (axis.setting.compare(0, dot, arm) == 0) {
+      axes.push_back(std::move(axis));
+    }
+  }
+  const bool weights_given = arm != "constant" || !settings.text("constant.w").empty() ||
+                             std::any_of(axes.begin(), axes.end(), [](const GridAxis& a) {
+                               return a.setting == "constant.w";
+                             });
+  if (!weights_given) {
+    GridAxis weights{"constant.w", {}};
+    for (int tenths = 1; tenths <= 9; ++tenths)
+      weights.values.push_back(fmt::format("0.{},0.{}", tenths, 10 - tenths));
+    axes.push_back(std::move(weights));
+  }
+  return points_of(axes);
+}
+
+int chosen_trial(const CsvTable& metrics, const std::string& arm) {
+  const std::size_t of_arm = metrics.column("arm"), of_part = metrics.column("part");
+  for (std::size_t r = 0; r < metrics.rows.size(); ++r) {
+    if (metrics.rows[r][of_arm] == arm && metrics.rows[r][of_part] == "test")
+      return static_cast<int>(metrics.number(r, "trial"));
+  }
+  return -1;
+}
+
+namespace {
+
+/// The settings with one point of a grid.
+Settings at(Settings settings, const GridPoint& point) {
+  for (const auto& [name, value] : point) settings.set(name, value);
+  return settings;
+}
+
 Arm arm_of(const std::string& name, const Settings& s) {
   if (name == kLeftAlone) return {name, "single", {}, {0}};
   if (name == kRightAlone) return {name, "single", {}, {1}};
@@ -108,7 +172,7 @@ TrainingOptions training_options(const Settings& s, std::int64_t seed) {
   o.loader.last = data::LastBatch::keep;
   o.loader.workers = static_cast<int>(s.integer("workers"));
   o.optimizer = s.text("optimizer");
-  o.rate = s.real("rate");
+  o.rate = s.real("lr");
   o.momentum = s.real("momentum");
   o.decay = s.real("decay");
   o.schedule = s.text("schedule");
@@ -138,16 +202,19 @@ class Journal {
       return it == saved_.metadata.end() ? 0 : std::stoll(it->second);
     };
     part_ = static_cast<std::size_t>(count("part"));
-    std::vector<std::string> columns{"arm", "seed", "step"};
+    std::vector<std::string> columns{"arm", "seed", "trial", "step"};
     columns.insert(columns.end(), telemetry_columns.begin(), telemetry_columns.end());
-    metrics.emplace(
-        folder.metrics(),
-        std::vector<std::string>{"arm", "seed", "epoch", "part", "task", "loss", "accuracy"},
-        count("metrics"));
+    metrics.emplace(folder.metrics(),
+                    std::vector<std::string>{"arm", "seed", "trial", "epoch", "part", "task",
+                                             "loss", "accuracy"},
+                    count("metrics"));
     telemetry.emplace(folder.path() / "telemetry.csv", columns, count("telemetry"));
-    timings.emplace(folder.timings(),
-                    std::vector<std::string>{"arm", "seed", "steps", "images", "seconds"},
-                    count("timings"));
+    columns.insert(columns.begin() + 4, "layer");
+    layers.emplace(folder.path() / "layers.csv", columns, count("layers"));
+    timings.emplace(
+        folder.timings(),
+        std::vector<std::string>{"arm", "seed", "trial", "steps", "images", "seconds", "bytes"},
+        count("timings"));
   }
 
   std::size_t part() const { return part_; }
@@ -158,18 +225,20 @@ class Journal {
   void write(std::size_t part, const Training* training) {
     metrics->sync();
     telemetry->sync();
+    layers->sync();
     timings->sync();
     TensorFile file;
     if (training) training->save(file);
     file.metadata["part"] = std::to_string(part);
     file.metadata["metrics"] = std::to_string(metrics->rows());
     file.metadata["telemetry"] = std::to_string(telemetry->rows());
+    file.metadata["layers"] = std::to_string(layers->rows());
     file.metadata["timings"] = std::to_string(timings->rows());
     save_safetensors(path_, file);
     saved_ = {};
   }
 
-  std::optional<CsvLog> metrics, telemetry, timings;
+  std::optional<CsvLog> metrics, telemetry, layers, timings;
 
  private:
   std::filesystem::path path_;
@@ -179,20 +248,78 @@ class Journal {
 
 struct Part {
   std::string arm;
+  std::int64_t trial;  ///< of the arm's grid
+  GridPoint point;
   std::int64_t seed;
+  bool several;  ///< the arm has other trials
 };
 
+/// All parts, checked: whatever is wrong with a grid or an option is said before the first step.
 std::vector<Part> parts_of(const Settings& s) {
   std::vector<Part> parts;
+  std::set<std::string> used;
   for (std::int64_t seed = 1; seed <= s.integer("seeds"); ++seed) {
-    for (const auto& arm : s.list("methods")) parts.push_back({arm, seed});
+    for (const auto& arm : s.list("methods")) {
+      const std::vector<GridPoint> trials = trials_of(s, arm);
+      for (std::size_t t = 0; t < trials.size(); ++t) {
+        if (seed == 1) {
+          const Arm made = arm_of(arm, at(s, trials[t]));
+          if (multitask::find_method(made.method).kind != multitask::Kind::step)
+            multitask::make_aggregator(made.method, made.options);
+          for (const auto& [name, value] : trials[t]) used.insert(name);
+        }
+        parts.push_back({arm, static_cast<std::int64_t>(t), trials[t], seed, trials.size() > 1});
+      }
+    }
+  }
+  for (const GridAxis& axis : parse_grid(s.text("grid"))) {
+    if (used.count(axis.setting)) continue;
+    throw ValueError(fmt::format("multifashion: grid has {}, expected settings of the arms {}",
+                                 axis.setting, fmt::join(s.list("methods"), ", ")));
   }
   return parts;
 }
 
 /// The final weights of a part, as a state dict.
 std::filesystem::path weights_of(const RunFolder& folder, const Part& part) {
-  return folder.checkpoint(fmt::format("{}-seed{}", part.arm, part.seed));
+  const std::string trial = part.several ? fmt::format("-trial{}", part.trial) : "";
+  return folder.checkpoint(fmt::format("{}{}-seed{}", part.arm, trial, part.seed));
+}
+
+/// The scores of a finished part, per task.
+std::vector<Score> scores_of(const RunFolder& folder, const Settings& s, const Part& part,
+                             const data::Splits& splits, const data::Dataset& set) {
+  // The weights belong to the plain network, whatever method found them.
+  const Arm plain{part.arm, "equal", {}, arm_of(part.arm, s).tasks};
+  const Training training(plain, training_options(s, part.seed), splits.train);
+  nn::load_state(training.theta(), load_safetensors(weights_of(folder, part)).tensors);
+  return training.evaluate(set);
+}
+
+/// The trial with the best validation accuracy after the last epoch, averaged over tasks and seeds;
+/// -1 when each diverged with some seed.
+std::int64_t best_trial(const CsvTable& metrics, const std::string& arm, const Settings& s) {
+  const auto values =
+      static_cast<double>(s.integer("seeds")) * static_cast<double>(arm_of(arm, s).tasks.size());
+  std::map<std::int64_t, std::vector<double>> accuracies;
+  for (std::size_t r = 0; r < metrics.rows.size(); ++r) {
+    if (metrics.text(r, "arm") == arm && metrics.text(r, "part") == "validation" &&
+        metrics.number(r, "epoch") == static_cast<double>(s.integer("epochs"))) {
+      accuracies[static_cast<std::int64_t>(metrics.number(r, "trial"))].push_back(
+          metrics.number(r, "accuracy"));
+    }
+  }
+  std::int64_t best = -1;
+  double most = -1;
+  for (const auto& [trial, of_trial] : accuracies) {
+    if (static_cast<double>(of_trial.size()) < values) continue;
+    const double mean = mean_of(of_trial).mean;
+    if (mean > most) {
+      most = mean;
+      best = trial;
+    }
+  }
+  return best;
 }
 
 std::string percent(double share) { return fmt::format("{:.2f} %", 100 * share); }
@@ -208,6 +335,20 @@ class Stopwatch {
   Clock::time_point start_ = Clock::now();
 };
 
+/// What training asks of the engine's allocator beyond what was there before: the most bytes in use
+/// since the last restart, which leaves out what evaluation took.
+class Memory {
+ public:
+  Memory() { restart(); }
+  std::int64_t peak() const {
+    return static_cast<std::int64_t>(Allocator::of(kCpu).stats().peak - before_);
+  }
+  void restart() { Allocator::of(kCpu).reset_peak(); }
+
+ private:
+  std::size_t before_ = Allocator::of(kCpu).stats().in_use;
+};
+
 class MultiFashionRun {
  public:
   explicit MultiFashionRun(Job& job)
@@ -221,7 +362,8 @@ class MultiFashionRun {
     const std::int64_t images = settings_.integer("train") * settings_.integer("epochs");
     std::int64_t done = images * static_cast<std::int64_t>(journal_.part());
     if (const TensorFile* file = journal_.interrupted()) {
-      done += file->tensors.at("counts").values<std::int64_t>()[0] * settings_.integer("batch");
+      const Settings part = at(settings_, parts_.at(journal_.part()).point);
+      done += file->tensors.at("counts").values<std::int64_t>()[0] * part.integer("batch");
     }
     job_.progress.begin(images * static_cast<std::int64_t>(parts_.size()), done);
     for (std::size_t p = journal_.part(); p < parts_.size(); ++p) {
@@ -233,11 +375,13 @@ class MultiFashionRun {
  private:
   bool run_part(std::size_t index) {
     const Part& part = parts_[index];
-    Training training(arm_of(part.arm, settings_), training_options(settings_, part.seed),
+    job_.progress.part(
+        fmt::format("{}, seed {} of {}", name_of(part), part.seed, settings_.integer("seeds")));
+    const Settings settings = at(settings_, part.point);
+    Memory memory;
+    Training training(arm_of(part.arm, settings), training_options(settings, part.seed),
                       splits_.train);
     if (const TensorFile* file = journal_.interrupted()) training.load(*file);
-    job_.progress.part(
-        fmt::format("{}, seed {} of {}", part.arm, part.seed, settings_.integer("seeds")));
     Profile profile;
     const bool profiling = job_.profile && index == 0 && training.steps() == 0;
     if (profiling) training.profile(&profile);
@@ -246,12 +390,18 @@ class MultiFashionRun {
     std::int64_t images = 0, steps = 0;
     const auto note_time = [&] {
       if (steps > 0)
-        journal_.timings->append(
-            {std::string_view(part.arm), part.seed, steps, images, training_time.seconds()});
+        journal_.timings->append({std::string_view(part.arm), part.seed, part.trial, steps, images,
+                                  training_time.seconds(), memory.peak()});
       steps = images = 0;
     };
     while (!training.done()) {
-      const index_t n = training.step();
+      index_t n = 0;
+      try {
+        n = training.step();
+      } catch (const NumericError& e) {
+        diverged(part, training.epoch(), e);
+        return finish(index);
+      }
       images += n;
       ++steps;
       job_.progress.advance(n);
@@ -266,6 +416,7 @@ class MultiFashionRun {
         note_time();
         end_epoch(part, training);
         training_time.restart();
+        memory.restart();
       }
       const bool stop = stop_requested();
       if (stop || since_checkpoint.seconds() > settings_.real("checkpoint_seconds")) {
@@ -277,46 +428,93 @@ class MultiFashionRun {
       if (stop) return false;
     }
     save_safetensors(weights_of(job_.folder, part), {training.weights(), {}});
+    return finish(index);
+  }
+
+  bool finish(std::size_t index) {
+    if (last_of_arm(index)) test(parts_[index].arm);
     journal_.write(index + 1, nullptr);
     return true;
   }
 
+  static std::string name_of(const Part& part) {
+    return part.several ? fmt::format("{} {}", part.arm, to_string(part.point)) : part.arm;
+  }
+
+  /// Gradients that are no numbers end an arm, not the comparison: its row stays empty.
+  void diverged(const Part& part, std::int64_t epoch, const NumericError& e) {
+    const double none = std::numeric_limits<double>::quiet_NaN();
+    journal_.metrics->append(
+        {std::string_view(part.arm), part.seed, part.trial, epoch, "diverged", "-", none, none});
+    job_.progress.line(
+        fmt::format("{:<12} seed {}   diverged: {}", name_of(part), part.seed, e.headline()));
+  }
+
+  /// Whether no part of the same arm comes later.
+  bool last_of_arm(std::size_t index) const {
+    return std::none_of(parts_.begin() + static_cast<std::ptrdiff_t>(index) + 1, parts_.end(),
+                        [&](const Part& p) { return p.arm == parts_[index].arm; });
+  }
+
+  /// The only place where the test part is looked at: once per arm and seed, after the choice.
+  void test(const std::string& arm) {
+    const CsvTable metrics = CsvTable::load(job_.folder.metrics());
+    const std::int64_t chosen = best_trial(metrics, arm, settings_);
+    const auto tasks = arm_of(arm, settings_).tasks;
+    for (const Part& part : parts_) {
+      if (part.arm != arm || part.trial != chosen) continue;
+      const auto scores =
+          scores_of(job_.folder, at(settings_, part.point), part, splits_, *splits_.test);
+      std::string text;
+      for (std::size_t t = 0; t < tasks.size(); ++t) {
+        append_metrics(part, settings_.integer("epochs"), "test", tasks[t], scores[t].loss,
+                       scores[t].accuracy);
+        text += fmt::format("   {} {}", kTasks[static_cast<std::size_t>(tasks[t])],
+                            percent(scores[t].accuracy));
+      }
+      job_.progress.line(fmt::format("{:<12} seed {}   test:{}", name_of(part), part.seed, text));
+    }
+  }
+
+  void append_metrics(const Part& part, std::int64_t epoch, std::string_view split, int task,
+                      double loss, double accuracy) {
+    journal_.metrics->append({std::string_view(part.arm), part.seed, part.trial, epoch, split,
+                              std::string_view(kTasks[static_cast<std::size_t>(task)]), loss,
+                              accuracy});
+  }
+
   void log_telemetry(const Part& part, const Training& training) {
     if (training.arm().tasks.size() < 2) return;
-    std::vector<CsvLog::Cell> cells{std::string_view(part.arm), part.seed, training.steps()};
-    for (const double v :
-         training.telemetry().mean(static_cast<int>(settings_.integer("log_every"))))
-      cells.emplace_back(v);
-    journal_.telemetry->append(cells);
+    const auto append = [&](CsvLog& log, const std::string* layer,
+                            const multitask::Telemetry& telemetry) {
+      std::vector<CsvLog::Cell> cells{std::string_view(part.arm), part.seed, part.trial,
+                                      training.steps()};
+      if (layer) cells.emplace_back(std::string_view(*layer));
+      for (const double v : telemetry.mean(static_cast<int>(settings_.integer("log_every"))))
+        cells.emplace_back(v);
+      log.append(cells);
+    };
+    append(*journal_.telemetry, nullptr, training.telemetry());
+    const multitask::BlockTelemetry& layers = training.layers();
+    for (std::size_t b = 0; b < layers.names().size(); ++b)
+      append(*journal_.layers, &layers.names()[b], layers[b]);
   }
 
   void end_epoch(const Part& part, Training& training) {
     const auto losses = training.take_losses();
-    const auto append = [&](std::string_view split, int task, double loss, double accuracy) {
-      journal_.metrics->append({std::string_view(part.arm), part.seed, training.epoch(), split,
-                                std::string_view(kTasks[static_cast<std::size_t>(task)]), loss,
-                                accuracy});
-    };
     const auto& tasks = training.arm().tasks;
     for (std::size_t t = 0; t < tasks.size(); ++t)
-      append("train", tasks[t], losses[t], std::numeric_limits<double>::quiet_NaN());
+      append_metrics(part, training.epoch(), "train", tasks[t], losses[t],
+                     std::numeric_limits<double>::quiet_NaN());
     std::string text;
     const auto scores = training.evaluate(*splits_.validation);
     for (std::size_t t = 0; t < tasks.size(); ++t) {
-      append("validation", tasks[t], scores[t].loss, scores[t].accuracy);
+      append_metrics(part, training.epoch(), "validation", tasks[t], scores[t].loss,
+                     scores[t].accuracy);
       text += fmt::format("{}{} {}", t ? "   " : "", kTasks[static_cast<std::size_t>(tasks[t])],
                           percent(scores[t].accuracy));
     }
     job_.progress.note("validation: " + text);
-    if (!training.done()) return;
-    const auto final_scores = training.evaluate(*splits_.test);
-    text.clear();
-    for (std::size_t t = 0; t < tasks.size(); ++t) {
-      append("test", tasks[t], final_scores[t].loss, final_scores[t].accuracy);
-      text += fmt::format("   {} {}", kTasks[static_cast<std::size_t>(tasks[t])],
-                          percent(final_scores[t].accuracy));
-    }
-    job_.progress.line(fmt::format("{:<12} seed {}   test:{}", part.arm, part.seed, text));
   }
 
   static constexpr int kProfiledSteps = 20;
@@ -339,244 +537,18 @@ Table evaluate(const RunFolder& folder, const std::string& split) {
   const auto set = sets.find(split);
   if (set == sets.end()) throw_unknown("part of the data", split, {"train", "validation", "test"});
   Table table({"<arm", "seed", "<task", "loss", "accuracy (%)"});
+  const CsvTable metrics = CsvTable::load(folder.metrics());
   for (const Part& part : parts_of(s)) {
-    if (!std::filesystem::exists(weights_of(folder, part))) continue;
-    const Training training(arm_of(part.arm, s), training_options(s, part.seed), splits.train);
-    nn::load_state(training.theta(), load_safetensors(weights_of(folder, part)).tensors);
-    const auto scores = training.evaluate(*set->second);
+    if (part.trial != chosen_trial(metrics, part.arm)) continue;
+    const std::vector<int> tasks = arm_of(part.arm, s).tasks;
+    const auto scores = scores_of(folder, at(s, part.point), part, splits, *set->second);
     for (std::size_t t = 0; t < scores.size(); ++t) {
-      table.add({part.arm, std::to_string(part.seed),
-                 kTasks[static_cast<std::size_t>(training.arm().tasks[t])],
+      table.add({part.arm, std::to_string(part.seed), kTasks[static_cast<std::size_t>(tasks[t])],
                  fmt::format("{:.4f}", scores[t].loss),
                  fmt::format("{:.2f}", 100 * scores[t].accuracy)});
     }
   }
   return table;
-}
-
-// --- From run folders to a report
-// -----------------------------------------------------------------
-
-constexpr double kNone = std::numeric_limits<double>::quiet_NaN();
-
-/// One run as it lies in its folder.
-struct RunData {
-  explicit RunData(const RunFolder& folder)
-      : name(folder.path().filename().string()),
-        settings(multifashion_settings()),
-        metrics(CsvTable::load(folder.metrics())),
-        telemetry(CsvTable::load(folder.path() / "telemetry.csv")),
-        timings(CsvTable::load(folder.timings())) {
-    settings.from_json(folder.config()["settings"]);
-  }
-
-  std::string name;
-  Settings settings;
-  CsvTable metrics, telemetry, timings;
-};
-
-/// One line of the comparison: an arm of a run.
-struct ArmData {
-  std::string label;  ///< the arm's name, after the run's when several runs are compared
-  std::string arm;
-  const RunData* run;
-  std::map<std::string, std::map<std::int64_t, double>>
-      accuracy;                 ///< (%) on the test part, by task and seed
-  double milliseconds = kNone;  ///< per step
-
-  ArmData(std::string label_, std::string arm_, const RunData& run_)
-      : label(std::move(label_)), arm(std::move(arm_)), run(&run_) {
-    const CsvTable& m = run->metrics;
-    for (std::size_t r = 0; r < m.rows.size(); ++r) {
-      if (m.text(r, "arm") != arm || m.text(r, "part") != "test") continue;
-      accuracy[m.text(r, "task")][static_cast<std::int64_t>(m.number(r, "seed"))] =
-          100 * m.number(r, "accuracy");
-    }
-    double seconds = 0, steps = 0;
-    for (std::size_t r = 0; r < run->timings.rows.size(); ++r) {
-      if (run->timings.text(r, "arm") != arm) continue;
-      seconds += run->timings.number(r, "seconds");
-      steps += run->timings.number(r, "steps");
-    }
-    if (steps > 0) milliseconds = 1000 * seconds / steps;
-  }
-
-  double value(const std::string& task, std::int64_t seed) const {
-    const auto of_task = accuracy.find(task);
-    if (of_task == accuracy.end()) return kNone;
-    const auto of_seed = of_task->second.find(seed);
-    return of_seed == of_task->second.end() ? kNone : of_seed->second;
-  }
-  /// f(seed) over the seeds for which it is not NaN.
-  template <class F>
-  Mean over_seeds(F&& f) const {
-    std::vector<double> values;
-    for (std::int64_t seed = 1; seed <= run->settings.integer("seeds"); ++seed) {
-      const double v = f(seed);
-      if (!std::isnan(v)) values.push_back(v);
-    }
-    return mean_of(values);
-  }
-  Mean of(const std::string& task) const {
-    return over_seeds([&](std::int64_t seed) { return value(task, seed); });
-  }
-  bool joint() const { return arm != kLeftAlone && arm != kRightAlone; }
-};
-
-/// Relative loss of accuracy against each task alone in the same run and seed, in percent, averaged
-/// over the tasks; lower is better. Maninis et al. (2019), as in CAGrad's tables.
-Mean delta_m(const ArmData& arm, const std::vector<ArmData>& all) {
-  const auto alone = [&](const char* name, const std::string& task, std::int64_t seed) {
-    for (const ArmData& a : all) {
-      if (a.run == arm.run && a.arm == name) return a.value(task, seed);
-    }
-    return kNone;
-  };
-  return arm.over_seeds([&](std::int64_t seed) {
-    const double left = alone(kLeftAlone, "left", seed), right = alone(kRightAlone, "right", seed);
-    return -50 *
-           ((arm.value("left", seed) - left) / left + (arm.value("right", seed) - right) / right);
-  });
-}
-
-Table result_table(const std::vector<ArmData>& arms) {
-  Table table({"<arm", "left (%)", "right (%)", "mean (%)", "Δm (%)", "ms/step"});
-  for (const ArmData& a : arms) {
-    const Mean mean = a.over_seeds(
-        [&](std::int64_t seed) { return (a.value("left", seed) + a.value("right", seed)) / 2; });
-    table.add({a.label, to_string(a.of("left")), to_string(a.of("right")), to_string(mean),
-               to_string(delta_m(a, arms)),
-               std::isnan(a.milliseconds) ? "-" : fmt::format("{:.2f}", a.milliseconds)});
-  }
-  return table;
-}
-
-/// One series per arm, column `y` against column `x`: mean and standard error over seeds, of the
-/// rows that have the values of `where`.
-std::vector<Series> curves(const std::vector<ArmData>& arms, const CsvTable RunData::*csv,
-                           const std::string& x, const std::string& y,
-                           const std::map<std::string, std::string>& where, double factor = 1) {
-  std::vector<Series> series;
-  for (const ArmData& arm : arms) {
-    const CsvTable& table = arm.run->*csv;
-    std::map<double, std::vector<double>> points;
-    for (std::size_t r = 0; r < table.rows.size(); ++r) {
-      if (table.text(r, "arm") != arm.arm) continue;
-      if (!std::all_of(where.begin(), where.end(),
-                       [&](const auto& w) { return table.text(r, w.first) == w.second; }))
-        continue;
-      const double value = table.number(r, y);
-      if (!std::isnan(value)) points[table.number(r, x)].push_back(factor * value);
-    }
-    Series s{.name = arm.label};
-    for (const auto& [at, values] : points) {
-      const Mean m = mean_of(values);
-      s.x.push_back(at);
-      s.y.push_back(m.mean);
-      s.error.push_back(std::isnan(m.error) ? 0 : m.error);
-    }
-    series.push_back(std::move(s));
-  }
-  return series;
-}
-
-Report report(std::span<const RunFolder> folders, const std::filesystem::path& plots) {
-  std::vector<RunData> runs(folders.begin(), folders.end());
-  std::vector<ArmData> arms, joint;
-  for (const RunData& run : runs) {
-    for (const auto& arm : run.settings.list("methods")) {
-      arms.emplace_back(runs.size() == 1 ? arm : run.name + ": " + arm, arm, run);
-      if (arms.back().joint()) joint.push_back(arms.back());
-    }
-  }
-  const Settings& s = runs.front().settings;
-
-  Report report;
-  report.title = "Multi-Fashion: two tasks in one image";
-  report.summary = fmt::format(
-      "{} arms, {} seeds, {} epochs of {} images, network {}. Test accuracy after the last epoch, "
-      "mean ± standard error over seeds. "
-      "Nothing was chosen on the test part.",
-      arms.size(), s.integer("seeds"), s.integer("epochs"), with_commas(s.integer("train")),
-      s.text("net"));
-
-  Section result{.title = "Result"};
-  result.tables.push_back(result_table(arms));
-  result.paragraphs.push_back(
-      "Δm is the relative loss of accuracy against each task alone, averaged over both tasks and "
-      "paired by seed; lower is better, and "
-      "negative means that the tasks help each other. The time of a step includes data, forward "
-      "pass, one sweep for all tasks, the method "
-      "and the optimiser.");
-  BarPlot bars{.title = "Test accuracy", .y = {.label = "accuracy (%)"}};
-  for (const ArmData& arm : arms) bars.categories.push_back(arm.label);
-  for (const auto& task : kTasks) {
-    Series series{.name = task};
-    for (const ArmData& arm : arms) {
-      const Mean m = arm.of(task);
-      series.y.push_back(m.count ? m.mean : kNone);
-      if (s.integer("seeds") > 1) series.error.push_back(m.error);
-    }
-    bars.series.push_back(std::move(series));
-  }
-  result.drawings.push_back(draw(bars, plots / "accuracy"));
-  report.sections.push_back(std::move(result));
-
-  Section learning{.title = "Learning curves"};
-  for (const auto& task : kTasks) {
-    learning.drawings.push_back(
-        draw(LinePlot{"Validation accuracy, " + task,
-                      {.label = "epoch"},
-                      {.label = "accuracy (%)"},
-                      curves(arms, &RunData::metrics, "epoch", "accuracy",
-                             {{"part", "validation"}, {"task", task}}, 100)},
-             plots / ("validation-" + task)));
-    learning.drawings.push_back(draw(LinePlot{"Training loss, " + task,
-                                              {.label = "epoch"},
-                                              {.label = "cross-entropy (nats)"},
-                                              curves(arms, &RunData::metrics, "epoch", "loss",
-                                                     {{"part", "train"}, {"task", task}})},
-                                     plots / ("loss-" + task)));
-  }
-  report.sections.push_back(std::move(learning));
-
-  if (!joint.empty()) {
-    const auto over_steps = [&](const std::string& title, const std::string& label,
-                                const std::string& column, double factor = 1) {
-      return draw(LinePlot{title,
-                           {.label = "step"},
-                           {.label = label},
-                           curves(joint, &RunData::telemetry, "step", column, {}, factor)},
-                  plots / column);
-    };
-    Section agreement{.title = "How the gradients agree"};
-    agreement.paragraphs.push_back(
-        "Measured in every step on the trunk's parameters, from the Gram matrix that the methods "
-        "use anyway. Two gradients conflict when "
-        "their cosine is negative.");
-    agreement.drawings.push_back(over_steps("Cosine of the two gradients", "cosine", "cos_0_1"));
-    agreement.drawings.push_back(
-        over_steps("Conflict rate", "steps in conflict (%)", "conflict_rate", 100));
-    agreement.drawings.push_back(
-        over_steps("Progress of the task worse off", "min over tasks of <g, d>", "min_progress"));
-    agreement.drawings.push_back(over_steps("Length of the direction", "|d|", "direction_norm"));
-    report.sections.push_back(std::move(agreement));
-
-    Section weights{.title = "What the methods do"};
-    weights.paragraphs.push_back(
-        "The direction is a weighted sum of the two gradients; these are the weights.");
-    weights.drawings.push_back(over_steps("Weight of left", "weight", "weight_0"));
-    weights.drawings.push_back(over_steps("Weight of right", "weight", "weight_1"));
-    report.sections.push_back(std::move(weights));
-  }
-  for (const RunFolder& folder : folders) {
-    Settings settings = multifashion_settings();
-    settings.from_json(folder.config()["settings"]);
-    report.sections.push_back(settings_section(settings));
-    report.sections.push_back(machine_section(folder));
-    report.sections.push_back(repeat_section(folder));
-  }
-  return report;
 }
 
 }  // namespace
@@ -587,7 +559,7 @@ Experiment multifashion() {
           .source = "Sener and Koltun 2018 (MultiMNIST); Yu et al. 2020; Liu et al. 2021",
           .settings = multifashion_settings,
           .run = run,
-          .report = report,
+          .report = multifashion_report,
           .evaluate = evaluate};
 }
 

@@ -272,7 +272,9 @@ Drawing draw(const BarPlot& plot, const fs::path& base) {
   for (std::size_t c = 0; c < plot.categories.size(); ++c) {
     s += fmt::format("{}{} {}", c ? ", " : "", quote(plot.categories[c]), c);
   }
-  s += ")\nset style fill solid 1 noborder\n";
+  constexpr std::size_t kMostLevel = 8;  // names that fit beside one another
+  s += plot.categories.size() > kMostLevel ? ") rotate by 45 right\n" : ")\n";
+  s += "set style fill solid 1 noborder\n";
   const double width = 0.8 / static_cast<double>(std::max<std::size_t>(plot.series.size(), 1));
   std::string parts;
   for (std::size_t i = 0; i < plot.series.size(); ++i) {
@@ -303,41 +305,67 @@ Drawing draw(const HeatMap& plot, const fs::path& base) {
     throw ValueError(fmt::format("plot: a matrix of {} rows has {} row names", plot.values.size(),
                                  plot.rows.size()));
   }
-  const int side = 44 * static_cast<int>(std::max(plot.rows.size(), plot.columns.size()));
-  std::string s = preamble(plot.title, 260 + side, 140 + side, base) +
-                  "unset key\nunset grid\nunset border\nset size ratio -1\n";
-  const auto names = [](char axis, const std::vector<std::string>& labels) {
-    std::string text = fmt::format("set {}tics scale 0 (", axis);
-    for (std::size_t i = 0; i < labels.size(); ++i)
-      text += fmt::format("{}{} {}", i ? ", " : "", quote(labels[i]), i);
-    return text + (axis == 'x' ? ") rotate by 30 right\n" : ")\n");
-  };
-  s += names('x', plot.columns) + names('y', plot.rows);
-  s += fmt::format("set xrange [-0.5:{}]\nset yrange [{}:-0.5]\n",
-                   static_cast<double>(plot.columns.size()) - 0.5,
-                   static_cast<double>(plot.rows.size()) - 0.5);
-  const double middle = (plot.low + plot.high) / 2;
+  constexpr std::size_t kMostNumbers = 12, kMostNames = 12;  // columns
+  const std::size_t rows = plot.rows.size(), columns = plot.columns.size();
+  const bool numbers = columns <= kMostNumbers;
+  const int cell_width = numbers ? 46 : std::max(12, 600 / static_cast<int>(columns));
+  const int cell_height = rows <= kMostNumbers ? 44 : 20;
+  std::size_t longest = 0;
+  for (const std::string& name : plot.rows) longest = std::max(longest, name.size());
+  const int left = 40 + 8 * static_cast<int>(longest), top = 44, right = 110;  // a letter is 8 wide
+  const int bottom = plot.x_label.empty() ? 76 : 64;
+  const int width = left + cell_width * static_cast<int>(columns) + right;
+  const int height = top + cell_height * static_cast<int>(rows) + bottom;
+  std::string s =
+      preamble(plot.title, width, height, base) + "unset key\nunset grid\nunset border\n";
   s += fmt::format(
-      "set palette defined ({} '#c0392b', {} '#f7f7f7', {} '#2471a3')\nset cbrange [{}:{}]\n",
-      plot.low, middle, plot.high, plot.low, plot.high);
-  s += fmt::format("set cblabel {} textcolor rgb '#333333'\n$data << END\n", quote(plot.label));
+      "set lmargin at screen {:.4f}\nset rmargin at screen {:.4f}\nset tmargin at screen {:.4f}\n"
+      "set bmargin at screen {:.4f}\n",
+      1.0 * left / width, 1 - 1.0 * right / width, 1 - 1.0 * top / height, 1.0 * bottom / height);
+  const auto names = [](char axis, const std::vector<std::string>& labels, std::size_t every) {
+    std::string text;
+    for (std::size_t i = 0; i < labels.size(); i += every)
+      text += fmt::format("{}{} {}", i ? ", " : "", quote(labels[i]), i);
+    return fmt::format("set {}tics scale 0 ({})", axis, text);
+  };
+  s += names('x', plot.columns, (columns + kMostNames - 1) / kMostNames) +
+       (plot.x_label.empty() ? " rotate by 30 right\n" : "\n") + names('y', plot.rows, 1) + "\n";
+  if (!plot.x_label.empty())
+    s += fmt::format("set xlabel {} textcolor rgb '#333333'\n", quote(plot.x_label));
+  s += fmt::format("set xrange [-0.5:{}]\nset yrange [{}:-0.5]\n",
+                   static_cast<double>(columns) - 0.5, static_cast<double>(rows) - 0.5);
+  const double middle = (plot.low + plot.high) / 2;
+  s += plot.diverging
+           ? fmt::format("set palette defined ({} '#c0392b', {} '#f7f7f7', {} '#2471a3')\n",
+                         plot.low, middle, plot.high)
+           : fmt::format("set palette defined ({} '#f7fbff', {} '#6baed6', {} '#08306b')\n",
+                         plot.low, middle, plot.high);
+  s += fmt::format("set cbrange [{}:{}]\nset cblabel {} textcolor rgb '#333333'\n$data << END\n",
+                   plot.low, plot.high, quote(plot.label));
   for (std::size_t r = 0; r < plot.values.size(); ++r) {
-    if (plot.values[r].size() != plot.columns.size()) {
+    if (plot.values[r].size() != columns) {
       throw ValueError(fmt::format("plot: row {} of a matrix has {} values, expected {}", r,
-                                   plot.values[r].size(), plot.columns.size()));
+                                   plot.values[r].size(), columns));
     }
-    for (std::size_t c = 0; c < plot.columns.size(); ++c)
-      s += fmt::format("{} {} {}\n", c, r, plot.values[r][c]);
+    for (std::size_t c = 0; c < columns; ++c) {
+      if (!std::isnan(plot.values[r][c])) s += fmt::format("{} {} {}\n", c, r, plot.values[r][c]);
+    }
   }
   s += "END\n";
-  // Numbers turn white where the colour below them is dark.
-  const double half = (plot.high - plot.low) / 2;
-  s += fmt::format(
-      "plot $data using 1:2:3 with image pixels, \\\n"
-      "  $data using 1:2:(sprintf('%.2f', $3)):(abs($3 - {}) > {} ? 0xffffff : 0x222222) with "
-      "labels textcolor rgb variable font 'sans-serif,11'",
-      middle, 0.6 * half);
-  return render(std::move(s), base);
+  s += "plot $data using 1:2:($1-0.5):($1+0.5):($2-0.5):($2+0.5):3 with boxxyerror "
+       "fillstyle solid noborder lc palette";
+  if (numbers) {
+    // Numbers turn white where the colour below them is dark.
+    const double half = (plot.high - plot.low) / 2;
+    s += fmt::format(
+        ", \\\n  $data using 1:2:(sprintf('%.2f', $3)):({} > {} ? 0xffffff : 0x222222) with "
+        "labels textcolor rgb variable font 'sans-serif,11'",
+        plot.diverging ? fmt::format("abs($3 - {})", middle) : fmt::format("$3 - {}", middle),
+        plot.diverging ? 0.6 * half : 0.0);
+  }
+  Drawing drawing = render(std::move(s), base);
+  drawing.width = width;
+  return drawing;
 }
 
 Drawing draw(const ContourPlot& plot, const fs::path& base) {

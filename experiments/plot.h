@@ -44,13 +44,16 @@ struct BarPlot {
   std::vector<Series> series;
 };
 
-/// values[row][column]; row 0 on top.
+/// values[row][column]; row 0 on top; NaN stays empty. Few columns have their numbers written in,
+/// many have narrow cells and some of their names.
 struct HeatMap {
   std::string title;
   std::string label;  ///< what the colours mean
   std::vector<std::string> rows, columns;
   std::vector<std::vector<double>> values;
   double low = -1, high = 1;
+  bool diverging = true;     ///< red, white, blue around the middle; otherwise white to blue
+  std::string x_label = {};  ///< what the columns are
 };
 
 /// A line through a contour plot, or an area of it.
@@ -101,6 +104,7 @@ struct ContourPlot {
 struct Drawing {
   std::string svg;
   std::string problem;
+  int width = 0;  ///< pixels it was made for; 0: as wide as the page
 };
 
 Drawing draw(const LinePlot& plot, const std::filesystem::path& base);

@@ -32,6 +32,7 @@ th:last-child, td:last-child { padding-right: 0; }
 .n { text-align: right; white-space: nowrap; }
 tr.rule td { border-top: 2px solid var(--line); }
 figure { margin: 1.25rem 0; }
+figure[style] { display: inline-block; width: 100%; margin-right: 1rem; vertical-align: top; }
 figure svg { display: block; width: 100%; max-width: 800px; height: auto; }
 figure svg text { font-family: inherit; }
 pre { background: var(--panel); border: 1px solid var(--line); border-radius: 6px; padding: .75rem 1rem; overflow-x: auto;
@@ -48,8 +49,10 @@ std::string body(const Section& section) {
   for (const Table& table : section.tables) out += table.html();
   std::set<std::string> problems;
   for (const Drawing& drawing : section.drawings) {
+    const std::string style =
+        drawing.width > 0 ? fmt::format(" style=\"max-width:{}px\"", drawing.width) : "";
     if (!drawing.svg.empty())
-      out += "<figure>" + drawing.svg + "</figure>\n";
+      out += "<figure" + style + ">" + drawing.svg + "</figure>\n";
     else
       problems.insert(drawing.problem);
   }

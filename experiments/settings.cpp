@@ -77,6 +77,7 @@ std::optional<Settings::Value> parse(const Settings::Type& type, std::string_vie
             return std::string(text);
           },
           [&](const Choices& t) -> Result {
+            if (text == "all") return t.valid;
             std::vector<std::string> names = split(text);
             for (const std::string& name : names) {
               if (!contains(t.valid, name) || std::count(names.begin(), names.end(), name) > 1)
@@ -148,7 +149,8 @@ std::string describe(const Settings::Type& type) {
           [](const Text&) { return std::string("text"); },
           [](const Choice& t) { return fmt::format("one of {}", fmt::join(t.valid, ", ")); },
           [](const Choices& t) {
-            return fmt::format("some of {} with commas between them", fmt::join(t.valid, ", "));
+            return fmt::format("all, or some of {} with commas between them",
+                               fmt::join(t.valid, ", "));
           },
       },
       type);

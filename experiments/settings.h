@@ -48,7 +48,7 @@ struct Choice {  ///< one of `valid`
   std::optional<std::string> full = {};
   std::string kind = {};  ///< what errors call it: "unknown network 'x'"
 };
-struct Choices {  ///< some of `valid`, in the order given, none twice; at least one
+struct Choices {  ///< some of `valid`, in the order given, none twice; at least one; or "all"
   std::vector<std::string> standard;
   std::vector<std::string> valid;
   std::optional<std::vector<std::string>> full = {};

@@ -1,5 +1,6 @@
 #include <concord/autograd/ops.h>
 #include <concord/experiments/training.h>
+#include <concord/multitask/registry.h>
 #include <concord/optim/registry.h>
 
 #include <fmt/format.h>
@@ -62,6 +63,22 @@ std::vector<double> vector_of(const Tensor& t) {
   return {v.begin(), v.end()};
 }
 
+/// Steps around an aggregator keep the Gram matrices of the layers for telemetry.
+multitask::OptionMap measuring_layers(const Arm& arm) {
+  multitask::OptionMap options = arm.options;
+  if (multitask::find_method(arm.method).kind != multitask::Kind::step)
+    options.emplace("measure", "layer");
+  return options;
+}
+
+std::vector<std::string> layers_of(multitask::Method& method) {
+  std::vector<std::string> names;
+  if (method.inner()) {
+    for (const multitask::Block& block : method.inner()->measured()) names.push_back(block.name);
+  }
+  return names;
+}
+
 }  // namespace
 
 Training::Training(Arm arm, const TrainingOptions& options, data::DatasetPtr train)
@@ -73,11 +90,12 @@ Training::Training(Arm arm, const TrainingOptions& options, data::DatasetPtr tra
       optimizer_(optim::make_optimizer(
           options.optimizer, theta_,
           {.rate = options.rate, .momentum = options.momentum, .decay = options.decay})),
-      method_(multitask::make_method(arm_.method, arm_.options, theta_,
+      method_(multitask::make_method(arm_.method, measuring_layers(arm_), theta_,
                                      static_cast<int>(arm_.tasks.size()))),
       loaders_(make_loaders(method_->batches(), options.loader, train, rng_)),
       schedule_(optim::make_schedule(options.schedule, total_steps())),
       telemetry_(static_cast<int>(arm_.tasks.size())),
+      layers_(layers_of(*method_), static_cast<int>(arm_.tasks.size())),
       loss_sums_(arm_.tasks.size()),
       loss_counts_(arm_.tasks.size()),
       batches_(loaders_.size()) {
@@ -116,7 +134,7 @@ index_t Training::step() {
                 {.step = steps_, .epoch = epoch(), .rng = rng_.fork("method")});
 
   const multitask::StepInputs seen = method_->inputs();
-  if (method_->fresh()) telemetry_.record(seen, method_->answer());
+  if (method_->fresh()) record();
   for (std::size_t r = 0; r < seen.tasks.size(); ++r) {
     const auto t = static_cast<std::size_t>(seen.tasks[r]);
     loss_sums_[t] += seen.losses[r];
@@ -124,6 +142,21 @@ index_t Training::step() {
   }
   ++steps_;
   return batches_.front().size;
+}
+
+void Training::record() {
+  const multitask::StepInputs seen = method_->inputs();
+  telemetry_.record(seen, method_->answer());
+  const multitask::Step* step = method_->inner();
+  if (!step) return;
+  int block = 0;  // with the answer for this layer: layers are as fine as blocks, in the same order
+  for (std::size_t m = 0; m < step->measured_grams().size(); ++m) {
+    const multitask::Block& b = step->blocks()[static_cast<std::size_t>(block)];
+    if (step->measured()[m].first >= b.first + b.size) ++block;
+    layers_.record(
+        m, {step->measured_grams()[m], seen.losses, seen.step, seen.epoch, seen.rng, seen.tasks},
+        step->answer(block));
+  }
 }
 
 std::map<std::string, Tensor> Training::weights() const {
@@ -182,12 +215,14 @@ void Training::save(TensorFile& file) const {
   file.tensors["theta"] = theta_.values();
   file.tensors["buffers"] = theta_.buffers();
   for (const auto& [name, tensor] : optimizer_->state()) file.tensors["optimizer/" + name] = tensor;
-  multitask::State method, telemetry;
+  multitask::State method, telemetry, layers;
   method_->save(method);
   telemetry_.save(telemetry);
+  layers_.save(layers);
   for (const auto& [name, values] : method) file.tensors["method/" + name] = tensor_of(values);
   for (const auto& [name, values] : telemetry)
     file.tensors["telemetry/" + name] = tensor_of(values);
+  for (const auto& [name, values] : layers) file.tensors["layers/" + name] = tensor_of(values);
   file.tensors["loss_sums"] = tensor_of(loss_sums_);
   file.tensors["loss_counts"] = tensor_of(loss_counts_);
   file.tensors["counts"] = Tensor::from<std::int64_t>({steps_, optimizer_->steps()}, {2});
@@ -221,6 +256,7 @@ void Training::load(const TensorFile& file) {
   for (const auto& [name, to] : optimizer_->state()) to.copy_from(tensor("optimizer/" + name));
   method_->load(group("method/"));
   telemetry_.load(group("telemetry/"));
+  layers_.load(group("layers/"));
   loss_sums_ = vector_of(tensor("loss_sums"));
   loss_counts_ = vector_of(tensor("loss_counts"));
   const auto counts = tensor("counts").values<std::int64_t>();

@@ -77,6 +77,8 @@ class Training : private multitask::Model {
   const multitask::Method& method() const { return *method_; }
   const ParameterStore& store() const { return store_; }
   const multitask::Telemetry& telemetry() const { return telemetry_; }
+  /// The same per layer of the trunk; empty for methods that drive the step themselves.
+  const multitask::BlockTelemetry& layers() const { return layers_; }
   void profile(Profile* profile) { tape_.profile(profile); }
 
   /// Everything a continuation needs, bit by bit.
@@ -85,6 +87,7 @@ class Training : private multitask::Model {
   void load(const TensorFile& file);
 
  private:
+  void record();
   // What the method asks for, of the batches of the step under way.
   void losses(const Context& ctx, int batch, std::vector<Var>& losses) override;
   Var features(const Context& ctx, int batch) override;
@@ -103,6 +106,7 @@ class Training : private multitask::Model {
   std::vector<std::unique_ptr<data::Loader>> loaders_;
   optim::Schedule schedule_;
   multitask::Telemetry telemetry_;
+  multitask::BlockTelemetry layers_;
   Tape tape_;
 
   std::int64_t steps_ = 0;

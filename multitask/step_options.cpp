@@ -22,6 +22,7 @@ StepOptions read_step_options(Options& options, const StepOptions& standard) {
   StepOptions o = standard;
   o.granularity =
       choice(options, "granularity", {"whole", "part", "layer", "tensor"}, o.granularity);
+  o.measure = choice(options, "measure", {"whole", "part", "layer", "tensor"}, o.measure);
   o.level = choice(options, "level", {"parameters", "features"}, o.level);
   o.rescale =
       choice(options, "rescale", {"none", "times_tasks", "over_tasks", "sum_length"}, o.rescale);

@@ -211,20 +211,6 @@ void Telemetry::load(const State& state) {
 BlockTelemetry::BlockTelemetry(std::vector<std::string> names, int tasks, int capacity, int main)
     : names_(std::move(names)), blocks_(names_.size(), Telemetry(tasks, capacity, main)) {}
 
-void BlockTelemetry::record(const StepInputs& in, std::span<const Gram> grams,
-                            std::span<const Direction> answers) {
-  const std::size_t n = blocks_.size();
-  if (grams.size() != n || (answers.size() != n && answers.size() != 1)) {
-    throw ShapeError(fmt::format(
-        "telemetry: {} Gram matrices and {} answers, expected {} (or one answer for all)",
-        grams.size(), answers.size(), n));
-  }
-  for (std::size_t b = 0; b < n; ++b) {
-    blocks_[b].record({grams[b], in.losses, in.step, in.epoch, in.rng, in.tasks},
-                      answers[answers.size() == 1 ? 0 : b]);
-  }
-}
-
 void BlockTelemetry::save(State& state) const {
   for (std::size_t b = 0; b < blocks_.size(); ++b) {
     State of_block;

@@ -105,11 +105,11 @@ class BlockTelemetry {
  public:
   BlockTelemetry(std::vector<std::string> names, int tasks, int capacity = 256, int main = 0);
 
-  /// grams[b] is block b's Gram matrix of the rows that `in` describes (in.gram is not read); the
-  /// blocks' matrices sum to the whole trunk's. `answers`: one per block, or one for all. Throws
-  /// ShapeError for other numbers of either.
-  void record(const StepInputs& in, std::span<const Gram> grams,
-              std::span<const Direction> answers);
+  /// `in.gram` is that of one block; the blocks' matrices sum to the whole trunk's. Call it for
+  /// each block of a step.
+  void record(std::size_t block, const StepInputs& in, const Direction& answer) {
+    blocks_[block].record(in, answer);
+  }
 
   const std::vector<std::string>& names() const { return names_; }
   const Telemetry& operator[](std::size_t block) const { return blocks_[block]; }

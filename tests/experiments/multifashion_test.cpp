@@ -5,9 +5,11 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <csignal>
 #include <fstream>
 #include <iterator>
+#include <tuple>
 
 using namespace concord;
 using namespace concord::experiments;
@@ -39,12 +41,13 @@ std::string text_of(const std::filesystem::path& path) {
 }
 
 struct Outcome {
-  std::string metrics, telemetry;
+  std::string metrics, telemetry, layers;
   Tensor weights;
 };
 
 Outcome outcome(const RunFolder& folder) {
   return {text_of(folder.metrics()), text_of(folder.path() / "telemetry.csv"),
+          text_of(folder.path() / "layers.csv"),
           load_safetensors(folder.checkpoint("cagrad-seed2")).tensors.at("conv2.weight")};
 }
 
@@ -77,13 +80,118 @@ TEST_CASE(
   CHECK(interruptions >= 24);  // 2 arms, 2 seeds, 2 epochs of 3 steps
   runs.push_back(outcome(folder));
 
-  CHECK(runs[0].metrics.find("cagrad,2,2,test,right,") != std::string::npos);
+  CHECK(runs[0].layers.find("cagrad,2,0,6,conv2,") != std::string::npos);
+  CHECK(runs[0].metrics.find("cagrad,2,0,2,test,right,") != std::string::npos);
   for (std::size_t i = 1; i < runs.size(); ++i) {
     CAPTURE(i);
     CHECK(runs[i].metrics == runs[0].metrics);
     CHECK(runs[i].telemetry == runs[0].telemetry);
+    CHECK(runs[i].layers == runs[0].layers);
     CHECK(testing::relative_error(runs[i].weights, runs[0].weights) == 0);
   }
+}
+
+TEST_CASE("a grid is chosen from on the validation part, and resumed to the bit in its midst") {
+  const Experiment e = multifashion();
+  const Settings s = small(e, {"epochs=1", "batch=100", "methods=left_alone,cagrad,pcgrad",
+                               "grid=lr=1e-3:3e-5,cagrad.c=0.2:0.8"});
+  const testing::TemporaryFolder temporary;
+  Progress progress(Progress::Style::quiet, stderr, std::chrono::seconds(1));
+  const RunFolder whole = folder_for(temporary.path(), s), cut = folder_for(temporary.path(), s);
+  {
+    const StopOnSignal guard;
+    Job job{s, whole, progress};
+    REQUIRE(e.run(job));
+  }
+  int interruptions = 0;
+  for (bool finished = false; !finished; ++interruptions) {
+    const StopOnSignal guard;
+    std::raise(SIGINT);
+    Job job{s, cut, progress};
+    finished = e.run(job);
+    REQUIRE(interruptions < 100);
+  }
+  CHECK(interruptions >= 32);  // 8 trials, 2 seeds, 2 steps
+  CHECK(text_of(cut.metrics()) == text_of(whole.metrics()));
+  CHECK(text_of(cut.path() / "layers.csv") == text_of(whole.path() / "layers.csv"));
+
+  // One trial per arm has met the test part, with both seeds: the best on the validation part.
+  const CsvTable metrics = CsvTable::load(whole.metrics());
+  for (const auto& [arm, trials, tasks] :
+       {std::tuple{"left_alone", 2, 1}, {"cagrad", 4, 2}, {"pcgrad", 2, 2}}) {
+    CAPTURE(arm);
+    CHECK(trials_of(s, arm).size() == static_cast<std::size_t>(trials));
+    std::vector<double> validation(static_cast<std::size_t>(trials));
+    std::vector<int> tested(static_cast<std::size_t>(trials));
+    for (std::size_t r = 0; r < metrics.rows.size(); ++r) {
+      if (metrics.text(r, "arm") != arm) continue;
+      const auto trial = static_cast<std::size_t>(metrics.number(r, "trial"));
+      if (metrics.text(r, "part") == "validation")
+        validation[trial] += metrics.number(r, "accuracy");
+      if (metrics.text(r, "part") == "test") ++tested[trial];
+    }
+    const auto best = std::max_element(validation.begin(), validation.end()) - validation.begin();
+    CHECK(chosen_trial(metrics, arm) == best);
+    for (int t = 0; t < trials; ++t)
+      CHECK(tested[static_cast<std::size_t>(t)] == (t == best ? 2 * tasks : 0));
+  }
+  const std::string table =
+      e.report(std::span(&whole, 1), whole.plots()).sections.front().tables.front().text();
+  CHECK(table.find("tried") != std::string::npos);
+  CHECK(table.find("lr=1e-3 cagrad.c=") != std::string::npos);
+  CHECK(e.evaluate(whole, "test").text().find("cagrad") != std::string::npos);
+}
+
+TEST_CASE("grids: what they may vary, and the weights of the arm constant") {
+  const Experiment e = multifashion();
+  Settings s = e.settings();
+  CHECK(trials_of(s, "pcgrad").size() == 1);
+  CHECK(trials_of(s, "constant").size() == 9);
+  CHECK(to_string(trials_of(s, "constant")[2]) == "constant.w=0.3,0.7");
+  s.assign("grid=constant.w=1,2:2,1,lr=0.1");
+  CHECK(trials_of(s, "constant").size() == 2);
+  s.assign("grid=lr=0.1:0.2");
+  CHECK(trials_of(s, "constant").size() == 18);
+  s.assign("constant.w=1,1");
+  CHECK(trials_of(s, "constant").size() == 2);
+  s.assign("grid=epochs=1:2");
+  CHECK(testing::error_text<ValueError>([&] {
+          trials_of(s, "pcgrad");
+        }).starts_with("unknown setting of a grid 'epochs'"));
+
+  const testing::TemporaryFolder temporary;
+  Progress progress(Progress::Style::quiet, stderr, std::chrono::seconds(1));
+  const auto error = [&](const std::string& grid) {
+    const Settings wrong = small(e, {"grid=" + grid});
+    const RunFolder folder = folder_for(temporary.path(), wrong);
+    Job job{wrong, folder, progress};
+    return testing::error_text<ValueError>([&] { e.run(job); });
+  };
+  CHECK(error("pcgrad.order=index:random") ==
+        "multifashion: grid has pcgrad.order, expected settings of the arms left_alone, cagrad");
+  CHECK(error("cagrad.c=0.2:-1").starts_with("cagrad: option c is '-1'"));
+  CHECK(error("lr=fast").starts_with("multifashion: lr is 'fast', expected a number"));
+}
+
+TEST_CASE("an arm whose gradients become infinite ends alone") {
+  const Experiment e = multifashion();
+  const Settings s = small(e, {"seeds=1", "methods=equal,cagrad", "optimizer=sgd",
+                               "grid=cagrad.c=0.4,lr=100,decay=100"});
+  const testing::TemporaryFolder temporary;
+  Progress progress(Progress::Style::quiet, stderr, std::chrono::seconds(1));
+  const RunFolder folder = folder_for(temporary.path(), s);
+  const StopOnSignal guard;
+  Job job{s, folder, progress};
+  REQUIRE(e.run(job));
+  const std::string metrics = text_of(folder.metrics());
+  CHECK(metrics.find(",diverged,-,nan,nan\ncagrad,1,0,") != std::string::npos);
+  CHECK(metrics.ends_with(",diverged,-,nan,nan\n"));
+  CHECK(metrics.find("test") == std::string::npos);
+  CHECK(e.report(std::span(&folder, 1), folder.plots())
+            .sections.front()
+            .tables.front()
+            .text()
+            .find("cagrad") != std::string::npos);
 }
 
 TEST_CASE("options of methods are settings, and mistakes name the nearest") {

@@ -143,7 +143,7 @@ TEST_CASE("run: unknown names, by exact text") {
         "unknown setting of toy 'step'\n  nearest  steps\n  valid    steps");
   CHECK(error_text<ValueError>([] { list("methds", kToys); }) ==
         "unknown topic 'methds'\n  nearest  methods\n  valid    experiments, methods, networks, "
-        "data, toy");
+        "data, environments, toy");
   CHECK(error_text<ValueError>([] {
           aggregate({.method = "pcgrd", .jacobian = "none.csv"});
         }).substr(0, 40) == "unknown method 'pcgrd'\n  nearest  pcgrad");

@@ -47,6 +47,8 @@ TEST_CASE("settings: defaults, values from text, full length") {
   CHECK(s.flag("augment"));
   CHECK(s.text("folder") == "a=b");
   CHECK(s.list("methods") == std::vector<std::string>{"mgda", "equal"});
+  s.assign("methods=all");
+  CHECK(s.list("methods") == std::vector<std::string>{"equal", "pcgrad", "mgda"});
 }
 
 TEST_CASE("settings: the user's value stays under full, in either order") {
@@ -95,8 +97,8 @@ TEST_CASE("settings: errors by exact text") {
         "  nearest  pcgrad\n"
         "  valid    equal, pcgrad, mgda");
   CHECK(set("methods=equal,equal") ==
-        "toy: methods is 'equal,equal', expected some of equal, pcgrad, mgda with commas between "
-        "them\n"
+        "toy: methods is 'equal,equal', expected all, or some of equal, pcgrad, mgda with commas "
+        "between them\n"
         "  setting  methods: compared");
   CHECK(set("epochs") == "toy: --set has 'epochs', expected name=value");
   // Nothing of all that was taken.
