@@ -32,7 +32,9 @@ class StepMethod final : public Method {
       : Method(std::move(name)),
         batches_(batches),
         at_features_(options.level == Level::features),
-        vectors_((at_features_ ? 0 : tasks) + (at_features_ || options.refresh > 1)),
+        vectors_(at_features_ || options.keep == Keep::none               ? 1
+                 : options.refresh > 1 || options.keep == Keep::automatic ? tasks + 1
+                                                                          : tasks),
         step_(theta.store(), make, tasks, options),
         inputs_(static_cast<std::size_t>(tasks)) {}
 
@@ -45,9 +47,12 @@ class StepMethod final : public Method {
     for (int b = 0; b < batches_; ++b) {
       ctx.tape->reset();
       const Var features = forward(model, for_batch(ctx, b), b);
-      step_.accumulate(*ctx.tape, losses_, when, 1.0 / batches_, features);
+      if (batches_ == 1)
+        step_.backward(*ctx.tape, losses_, when, features);
+      else
+        step_.accumulate(*ctx.tape, losses_, when, 1.0 / batches_, features);
     }
-    step_.combine();
+    if (batches_ > 1) step_.combine();
     optimizer.step(*ctx.theta, step_.direction(), step_.squared_norm());
     if (step_.method().needs_losses_after() && step_.fresh()) learn(model, ctx);
     losses_.clear();  // Vars hold on to tensors

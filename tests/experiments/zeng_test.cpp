@@ -52,7 +52,7 @@ std::string text_of(const std::filesystem::path& path) {
 
 TEST_CASE("the maps come out as in the paper: all goals in a, b and e, not all in c and d") {
   const MapRun a = train('a', 0.99), b = train('b', 0.99), c = train('c', 0.95),
-                d = train('d', 0.95), e = train('e', 0.95);
+               d = train('d', 0.95), e = train('e', 0.95);
   CHECK(a.outcome.solved() == 4);
   CHECK(b.outcome.solved() == 4);
   CHECK(c.outcome.solved() == 3);

@@ -553,7 +553,9 @@ TEST_CASE("all that drive a step: an absent task's state and head stand still, o
     CHECK(testing::relative_error((*model.theta)[model.heads[2]], other) > 0);
     CHECK(loop.method->inputs().row_of(1) == -1);
     CHECK(loop.method->inputs().losses.size() == 2);
-    for (const auto& [key, values] : before) {
+    for (const auto& entry : before) {
+      const std::string& key = entry.first;
+      const Vector& values = entry.second;
       CAPTURE(key);
       REQUIRE(after.at(key).size() == values.size());
       if (values.size() == 3) CHECK(values[1] == after.at(key)[1]);
