@@ -8,12 +8,15 @@
 #include <concord/experiments/settings.h>
 #include <concord/tensor/comm.h>
 
+#include <cstdint>
 #include <filesystem>
 #include <span>
 #include <string>
 #include <vector>
 
 namespace concord::experiments {
+
+struct Trained;  // trained.h
 
 /// What a running experiment is given.
 struct Job {
@@ -44,6 +47,10 @@ struct Experiment {
   /// The finished parts' checkpoints, measured again on a part of the data: train, validation or
   /// test. Throws ValueError for another part.
   Table (*evaluate)(const RunFolder& run, const std::string& part);
+
+  /// A policy of the run, by name or (empty) the first one, in games with this seed: for `concord
+  /// watch`. Null: the experiment's policies do not play. Throws ValueError for an unknown name.
+  Trained (*trained)(const RunFolder& run, const std::string& which, std::uint64_t seed) = nullptr;
 
   bool ranks = false;  ///< may be started by mpirun, on several ranks that work together
 };

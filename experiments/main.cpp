@@ -140,6 +140,17 @@ int parse_and_call(int argc, char** argv) {
   c->add_option("--png", play.png, "write the last picture to this file");
   c->add_option("--gif", play.gif, "write all pictures to this file, at most 2000");
 
+  ex::WatchOptions watch;
+  c = command("watch", "see a trained policy of a run at play", [&] { return ex::watch(watch); });
+  c->add_option("run", watch.run, "its folder")->required();
+  c->add_option("--policy", watch.policy, "ppo-breakout-1, say; without a name, the first");
+  c->add_option("--seed", watch.seed, "of the environment");
+  c->add_option("--steps", watch.steps, "how many to watch")
+      ->check(CLI::Range(0, 1000000))
+      ->capture_default_str();
+  c->add_option("--png", watch.png, "write the last picture to this file");
+  c->add_option("--gif", watch.gif, "write all pictures to this file, at most 2000");
+
   ex::BenchOptions bench;
   c = command("bench", "how fast this machine runs kernels, passes and training steps",
               [&] { return ex::bench(bench); });

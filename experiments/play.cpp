@@ -1,8 +1,9 @@
-// The verb play: an environment in the terminal, moved by keys, or by chance; its pictures as
-// files.
+// The verbs play and watch: an environment in the terminal, moved by keys, by chance or by a
+// trained policy; its pictures as files.
 #include <concord/data/files.h>
 #include <concord/data/image.h>
 #include <concord/experiments/settings.h>
+#include <concord/experiments/trained.h>
 #include <concord/experiments/verbs.h>
 #include <concord/rl/registry.h>
 
@@ -12,8 +13,10 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cstdio>
 #include <optional>
+#include <thread>
 
 namespace concord::experiments {
 
@@ -178,6 +181,26 @@ rl::Canvas enlarged(const rl::Canvas& picture) {
   return picture.scaled(std::max(1, kPictureWidth / picture.width()));
 }
 
+void save_pictures(const std::filesystem::path& png, const std::filesystem::path& gif,
+                   const rl::Canvas& last, const std::vector<rl::Canvas>& all) {
+  if (!png.empty()) data::save_png(png, enlarged(last).image());
+  if (gif.empty()) return;
+  std::vector<rl::Canvas> frames;
+  for (const rl::Canvas& frame : all) frames.push_back(enlarged(frame));
+  data::write_file(gif, rl::encode_gif(frames, kFrameTime));
+}
+
+void print_returns(const std::vector<double>& finished, double running) {
+  double sum = 0;
+  for (const double r : finished) sum += r;
+  const auto n = finished.size();
+  if (n > 0)
+    fmt::print("{} episode{}, mean return {:g}\n", n, n == 1 ? "" : "s",
+               sum / static_cast<double>(n));
+  else
+    fmt::print("no episode finished, return so far {:g}\n", running);
+}
+
 }  // namespace
 
 int play(const PlayOptions& o) {
@@ -187,20 +210,44 @@ int play(const PlayOptions& o) {
   } else {
     play_by_keys(game);
   }
-  if (!o.png.empty()) data::save_png(o.png, enlarged(game.picture()).image());
-  if (!o.gif.empty()) {
-    std::vector<rl::Canvas> frames;
-    for (const rl::Canvas& frame : game.frames()) frames.push_back(enlarged(frame));
-    data::write_file(o.gif, rl::encode_gif(frames, kFrameTime));
-  }
-  double sum = 0;
-  for (const double r : game.finished()) sum += r;
-  const auto n = game.finished().size();
-  if (n > 0)
-    fmt::print("{} episode{}, mean return {:g}\n", n, n == 1 ? "" : "s",
-               sum / static_cast<double>(n));
-  else
-    fmt::print("no episode finished, return so far {:g}\n", game.episode());
+  save_pictures(o.png, o.gif, game.picture(), game.frames());
+  print_returns(game.finished(), game.episode());
+  return 0;
+}
+
+int watch(const WatchOptions& o, std::span<const Experiment> all) {
+  const RunFolder folder = RunFolder::open(o.run);
+  const Experiment& experiment = find_experiment(folder.experiment(), all);
+  if (experiment.trained == nullptr)
+    throw ValueError(
+        fmt::format("watch: the policies of {} do not play, expected a run of an "
+                    "experiment that keeps agents, such as minatar",
+                    experiment.name));
+  Trained trained = experiment.trained(folder, o.policy, o.seed);
+  const bool live = ::isatty(STDOUT_FILENO) != 0;
+  const StopOnSignal guard;  // the cursor comes back also after Ctrl-C
+  std::vector<rl::Canvas> frames;
+  std::optional<rl::Canvas> last;
+  std::vector<double> finished;
+  double running = 0;
+  if (live) fmt::print("\x1b[?1049h\x1b[?25l");
+  play_trained(trained, o.steps, [&](const Watched& w) {
+    last = w.picture;
+    if (!o.gif.empty() && frames.size() < kMostFrames) frames.push_back(w.picture);
+    running = w.ended ? 0 : w.score;
+    if (w.ended) finished.push_back(w.score);
+    if (live) {
+      fmt::print("\x1b[H{}{}: return {:g}, {} finished\x1b[K\nCtrl-C: quit\x1b[J\n",
+                 w.picture.ansi(coarseness(w.picture)), trained.name, w.score, finished.size());
+      std::fflush(stdout);
+      std::this_thread::sleep_for(std::chrono::milliseconds(10 * kFrameTime));
+    }
+    return !stop_requested();
+  });
+  if (live) fmt::print("\x1b[?25h\x1b[?1049l");
+  save_pictures(o.png, o.gif, *last, frames);
+  fmt::print("{}: ", trained.name);
+  print_returns(finished, running);
   return 0;
 }
 

@@ -3,6 +3,7 @@
 #include <concord/experiments/du_gridworld.h>
 #include <concord/experiments/du_toy.h>
 #include <concord/experiments/experiment.h>
+#include <concord/experiments/minatar.h>
 #include <concord/experiments/multifashion.h>
 #include <concord/experiments/pcgrad_toy.h>
 #include <concord/experiments/sgsu_toy.h>
@@ -12,8 +13,9 @@
 namespace concord::experiments {
 
 std::span<const Experiment> experiments() {
-  static const std::vector<Experiment> all{multifashion(), du_toy(),  pcgrad_toy(),   cagrad_toy(),
-                                           sgsu_toy(),     distral(), du_gridworld(), zeng()};
+  static const std::vector<Experiment> all{
+      multifashion(), du_toy(),       pcgrad_toy(), cagrad_toy(), sgsu_toy(),
+      distral(),      du_gridworld(), zeng(),       minatar(),    mt_minatar()};
   return all;
 }
 

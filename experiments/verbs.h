@@ -90,4 +90,15 @@ struct PlayOptions {
 /// In a terminal by keys, elsewhere (or with `random`) by chance.
 int play(const PlayOptions& options);
 
+struct WatchOptions {
+  std::filesystem::path run;
+  std::string policy;  ///< its name; empty: the first of the run
+  std::uint64_t seed = 0;
+  int steps = 1000;
+  std::filesystem::path png, gif;  ///< as PlayOptions
+};
+/// A trained policy of a run at play. Throws ValueError for an experiment whose policies do not
+/// play, and for an unknown policy.
+int watch(const WatchOptions& options, std::span<const Experiment> all = experiments());
+
 }  // namespace concord::experiments

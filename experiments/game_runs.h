@@ -1,0 +1,69 @@
+// Game runs: what the studies on MinAtar share. A study is a list of players, trained one after the
+// other; this file trains them, keeps their place on disk, and reads back what came of it.
+#pragma once
+
+#include <concord/experiments/experiment.h>
+#include <concord/experiments/statistics.h>
+#include <concord/experiments/trained.h>
+#include <concord/rl/registry.h>
+
+#include <map>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace concord::experiments {
+
+/// A game, and what others report for it.
+struct GameFacts {
+  const char* name;
+  double random;  ///< mean return of uniform actions, 1 M steps of the reference program
+  double dqn;     ///< DQN at 5 M frames, read by eye from the figure of Young and Tian 2019
+  double ac;      ///< actor-critic, lambda 0.8, same figure
+  double pgx;     ///< PPO of pgx at 20 M steps, from its plots
+};
+std::span<const GameFacts> minatar_games();
+std::vector<std::string> minatar_names();
+const GameFacts& facts_of(const std::string& game);
+/// 0: as uniform actions; 1: as DQN in the figure.
+double normalised(const GameFacts& game, double score);
+
+/// One learner of a study: an agent that plays one game, or several at once.
+struct Player {
+  std::string arm;                 ///< its name in tables
+  std::vector<std::string> games;  ///< its tasks, in order
+  std::int64_t seed = 1;
+  std::string agent;  ///< rl/agents/registry.h
+  rl::OptionMap options;
+  index_t environments = 1;  ///< per game
+  std::int64_t steps = 0;    ///< per game
+  index_t measured = 20;     ///< greedy episodes per game, in the end
+
+  /// "ppo-breakout-1", with several games "pcgrad-1": its checkpoint.
+  std::string name() const;
+};
+
+/// Trains those that are not done; their rows go to metrics.csv: arm, game, seed, steps (per game),
+/// kind, score. `training` is the mean of the last 100 episodes, left out before the first has
+/// ended; `greedy` is measured at the end on games of its own. False: stopped, with a checkpoint.
+bool train_players(Job& job, const std::vector<Player>& players, std::int64_t report_every);
+
+/// The policy called `which` ("ppo-breakout-1", "pcgrad-breakout-1"); empty: the first; `seed` is
+/// that of the games it plays. Throws ValueError for another name, and when there is none yet.
+Trained load_trained(const RunFolder& folder, const std::vector<Player>& players,
+                     const std::string& which, std::uint64_t seed);
+
+/// metrics.csv by arm and game.
+struct GameCurve {
+  std::map<std::int64_t, std::vector<double>> training;  ///< by steps: one score per seed
+  std::vector<double> greedy;                            ///< per seed
+};
+using GameResults = std::map<std::pair<std::string, std::string>, GameCurve>;
+GameResults load_results(const RunFolder& folder);
+
+/// Mean over seeds with its 95 % interval.
+Series series_of(const std::string& name, const GameCurve& curve);
+/// The policy at play, as an animation.
+Drawing film(Trained trained, const std::filesystem::path& base);
+
+}  // namespace concord::experiments
