@@ -312,7 +312,7 @@ Drawing draw(const HeatMap& plot, const fs::path& base) {
   const int cell_height = rows <= kMostNumbers ? 44 : 20;
   std::size_t longest = 0;
   for (const std::string& name : plot.rows) longest = std::max(longest, name.size());
-  const int left = 40 + 8 * static_cast<int>(longest), top = 44, right = 110;  // a letter is 8 wide
+  const int left = 40 + 9 * static_cast<int>(longest), top = 44, right = 110;  // a letter is 9 wide
   const int bottom = plot.x_label.empty() ? 76 : 64;
   const int width = left + cell_width * static_cast<int>(columns) + right;
   const int height = top + cell_height * static_cast<int>(rows) + bottom;
@@ -358,7 +358,8 @@ Drawing draw(const HeatMap& plot, const fs::path& base) {
     // Numbers turn white where the colour below them is dark.
     const double half = (plot.high - plot.low) / 2;
     s += fmt::format(
-        ", \\\n  $data using 1:2:(sprintf('%.2f', $3)):({} > {} ? 0xffffff : 0x222222) with "
+        ", \\\n  $data using 1:2:(sprintf(abs($3) < 10 ? '%.2f' : '%.1f', $3)):({} > {} ? 0xffffff "
+        ": 0x222222) with "
         "labels textcolor rgb variable font 'sans-serif,11'",
         plot.diverging ? fmt::format("abs($3 - {})", middle) : fmt::format("$3 - {}", middle),
         plot.diverging ? 0.6 * half : 0.0);
