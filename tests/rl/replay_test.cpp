@@ -209,7 +209,7 @@ TEST_CASE("replay: a restored one draws the same batches and goes on the same") 
 
 TEST_CASE("replay: bytes stay bytes, options out of range are named") {
   struct Plane : Counter {
-    using Observed = std::uint8_t;
+    using Observed [[maybe_unused]] = std::uint8_t;
     EnvSpec spec() const {
       EnvSpec s = Counter::spec();
       s.observation = {DType::u8, {1, 3, 3}};
