@@ -10,6 +10,7 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <set>
 
@@ -154,6 +155,37 @@ TEST_CASE("per layer, each block gets the method's answer to its own rows") {
                 Approx(d.at({i})).epsilon(1e-9));
     }
     CHECK(step.squared_norm() == Approx(total).epsilon(1e-9));
+  }
+}
+
+TEST_CASE("every gradient combination works per tensor, on features, and in micro-batches") {
+  Problem p(5);
+  const auto finite = [](const Step& step) {
+    return std::isfinite(step.squared_norm()) && step.squared_norm() > 0;
+  };
+  for (const MethodInfo& info : methods()) {
+    if (info.kind != Kind::gradient) continue;
+    CAPTURE(std::string(info.name));
+    StepOptions tensors = kF64, features = kF64;
+    tensors.granularity = Granularity::tensor;
+    features.level = Level::features;
+    const Step::Make make = maker(std::string(info.name));
+    Step per_tensor(p.store, make, 5, tensors), at_features(p.store, make, 5, features),
+        parts(p.store, make, 5, kF64);
+    for (int i = 0; i < 2; ++i) {
+      const Step::When when{.step = i, .rng = Rng(2)};
+      p.forward(Problem::input(8, static_cast<std::uint64_t>(i)));
+      per_tensor.backward(p.tape, p.losses, when);
+      CHECK(finite(per_tensor));
+      at_features.backward(p.tape, p.losses, when, p.features);
+      CHECK(finite(at_features));
+      parts.accumulate(p.tape, p.losses, when, 0.5);
+      p.forward(Problem::input(8, static_cast<std::uint64_t>(10 + i)));
+      parts.accumulate(p.tape, p.losses, when, 0.5);
+      parts.combine();
+      CHECK(finite(parts));
+    }
+    CHECK(per_tensor.blocks().size() == 4);
   }
 }
 
