@@ -121,8 +121,8 @@ class Step {
   BlockGrams grams_;  // of the measured blocks
 
   When when_;
-  int batches_ = 0;     // since the last combine()
-  bool fresh_ = false;  // this step has, or will have, new weights
+  int batches_ = 0;    // since the last combine()
+  bool fresh_ = true;  // this step has, or will have, new weights
   std::int64_t refreshed_ = -1;
   bool prefer_rows_ = false;  // Keep::automatic has found that the rows are worth their memory
   // What a second sweep needs in combine().

@@ -364,6 +364,15 @@ TEST_CASE("micro-batches add up to the batch before one answer is given") {
   }
 }
 
+TEST_CASE("before the first step there are rows of zeros") {
+  Problem p(3);
+  Step step(p.store, make_aggregator("mgda"), 3, kF64);
+  CHECK(step.gradients().tasks() == 3);
+  CHECK(squared(step.gradients().row(2), 0, step.gradients().columns()) == 0);
+  Step without(p.store, make_aggregator("mgda"), 3, {.keep = Keep::none});
+  CHECK(without.gradients().tasks() == 1);
+}
+
 TEST_CASE("scales") {
   Problem p(3);
   p.forward(Problem::input(8, 1));
