@@ -58,7 +58,8 @@ int parse_and_call(int argc, char** argv) {
     return ex::run(run, program);
   });
   c->add_option("experiment", run.experiment, "which one: concord list experiments");
-  c->add_option("--methods", methods, "multitask methods, with commas, or all: concord list methods");
+  c->add_option("--methods", methods,
+                "multitask methods, with commas, or all: concord list methods");
   c->add_option("--net", net, "network: concord list networks");
   c->add_option("--seeds", seeds, "number of seeds");
   c->add_option("--set", run.assignments, "name=value; all settings: concord list EXPERIMENT")

@@ -61,8 +61,8 @@ struct StepOptions {
   Device device = kCpu;
 };
 
-/// The options granularity, measure, level, rescale, heads, refresh and tasks_per_step by name, as far as
-/// they are given; the others as in `standard`. Throws as Options does.
+/// The options granularity, measure, level, rescale, heads, refresh and tasks_per_step by name, as
+/// far as they are given; the others as in `standard`. Throws as Options does.
 StepOptions read_step_options(Options& options, const StepOptions& standard);
 
 }  // namespace concord::multitask

@@ -25,8 +25,8 @@ Initializer xavier_uniform(double gain = 1);
 /// N(0, 2 gain^2 / (fan_in + fan_out)).
 Initializer xavier_normal(double gain = 1);
 
-/// gain times a random matrix with orthonormal rows (or columns, whichever are fewer) over [out, in *
-/// the rest] (Saxe et al., 1312.6120); the usual start of policy-gradient networks.
+/// gain times a random matrix with orthonormal rows (or columns, whichever are fewer) over [out, in
+/// * the rest] (Saxe et al., 1312.6120); the usual start of policy-gradient networks.
 Initializer orthogonal(double gain = 1);
 
 /// PyTorch's defaults: weights of Linear and Conv2d, and the bias beside a weight of that fan_in.
