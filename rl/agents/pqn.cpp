@@ -18,14 +18,9 @@ Pqn::Pqn(EnvPtr env, const PqnOptions& options, std::uint64_t seed)
 
 void Pqn::act(const Tensor& observation, const Bounds& bounds, const Rng& rng, bool greedy,
               const Tensor& actions) const {
-  std::vector<Var>& q = acting_;
-  (*network_)({.theta = &learner_->theta()}, to_input(observation), bounds, q);
-  for (std::size_t t = 0; t < q.size(); ++t) {
-    if (bounds[t] == bounds[t + 1]) continue;
-    epsilon_greedy(q[t].value(), network_->mask(static_cast<int>(t)),
-                   greedy ? 0 : options_.exploration(steps_), rng, bounds[t],
-                   actions.rows(bounds[t], bounds[t + 1]));
-  }
+  (*network_)({.theta = &learner_->theta()}, to_input(observation), bounds, acting_);
+  epsilon_greedy(*network_, acting_, bounds, greedy ? 0 : options_.exploration(steps_), rng,
+                 actions);
 }
 
 void Pqn::iterate() {

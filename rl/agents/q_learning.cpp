@@ -30,6 +30,15 @@ void epsilon_greedy(const Tensor& q, const Tensor& mask, double epsilon, const R
   }
 }
 
+void epsilon_greedy(const QNetwork& network, std::span<const Var> q, const Bounds& bounds,
+                    double epsilon, const Rng& rng, const Tensor& actions) {
+  for (std::size_t t = 0; t < q.size(); ++t) {
+    if (bounds[t] == bounds[t + 1]) continue;
+    epsilon_greedy(q[t].value(), network.mask(static_cast<int>(t)), epsilon, rng, bounds[t],
+                   actions.rows(bounds[t], bounds[t + 1]));
+  }
+}
+
 void row_maxima(const Tensor& q, std::span<float> out) {
   const index_t count = q.dim(1);
   for (std::size_t i = 0; i < out.size(); ++i) {

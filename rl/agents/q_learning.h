@@ -21,6 +21,10 @@ struct Exploration {
 void epsilon_greedy(const Tensor& q, const Tensor& mask, double epsilon, const Rng& rng,
                     index_t first, const Tensor& actions);
 
+/// Actions as Agent::act by the values q[t] of each task's rows; `network` knows which are allowed.
+void epsilon_greedy(const QNetwork& network, std::span<const Var> q, const Bounds& bounds,
+                    double epsilon, const Rng& rng, const Tensor& actions);
+
 /// max_a q[i, a] for each row of q [B,A].
 void row_maxima(const Tensor& q, std::span<float> out);
 

@@ -4,32 +4,20 @@
 #include <concord/experiments/du_gridworld.h>
 #include <concord/experiments/grid_picture.h>
 #include <concord/experiments/parts.h>
+#include <concord/tests/experiments/run_files.h>
 #include <concord/tests/testing.h>
 #include <doctest/doctest.h>
 
 #include <algorithm>
 #include <chrono>
 #include <csignal>
-#include <fstream>
-#include <iterator>
 
 using namespace concord;
 using namespace concord::experiments;
+using concord::testing::folder_for;
+using concord::testing::text_of;
 
 namespace {
-
-std::string text_of(const std::filesystem::path& path) {
-  std::ifstream in(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(in), {}};
-}
-
-RunFolder folder_for(const std::filesystem::path& parent, const Settings& s) {
-  return RunFolder::create(parent, s.experiment(),
-                           Json::object({{"experiment", s.experiment()},
-                                         {"command", s.command()},
-                                         {"settings", s.to_json()},
-                                         {"machine", Json::object({{"threads", 1}})}}));
-}
 
 std::size_t occurrences(const std::string& text, const std::string& what) {
   std::size_t n = 0;

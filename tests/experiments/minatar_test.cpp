@@ -5,31 +5,19 @@
 #include <concord/experiments/minatar.h>
 #include <concord/experiments/verbs.h>
 #include <concord/tensor/serialize.h>
+#include <concord/tests/experiments/run_files.h>
 #include <concord/tests/testing.h>
 #include <doctest/doctest.h>
 
 #include <cmath>
 #include <csignal>
-#include <fstream>
-#include <iterator>
 
 using namespace concord;
 using namespace concord::experiments;
+using concord::testing::folder_for;
+using concord::testing::text_of;
 
 namespace {
-
-std::string text_of(const std::filesystem::path& path) {
-  std::ifstream in(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(in), {}};
-}
-
-RunFolder folder_for(const std::filesystem::path& parent, const Settings& s) {
-  return RunFolder::create(parent, s.experiment(),
-                           Json::object({{"experiment", s.experiment()},
-                                         {"command", s.command()},
-                                         {"settings", s.to_json()},
-                                         {"machine", Json::object({{"threads", 1}})}}));
-}
 
 /// Where progress goes: nowhere, and the `lines`th line is a wish to stop, so that a run is stopped
 /// at the same place every time.

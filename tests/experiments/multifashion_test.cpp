@@ -1,18 +1,19 @@
 // The main job on a small part of the real data: same bits twice, same bits through interruptions.
 #include <concord/experiments/multifashion.h>
 #include <concord/tensor/serialize.h>
+#include <concord/tests/experiments/run_files.h>
 #include <concord/tests/testing.h>
 
 #include <doctest/doctest.h>
 
 #include <algorithm>
 #include <csignal>
-#include <fstream>
-#include <iterator>
 #include <tuple>
 
 using namespace concord;
 using namespace concord::experiments;
+using concord::testing::folder_for;
+using concord::testing::text_of;
 
 namespace {
 
@@ -24,20 +25,6 @@ Settings small(const Experiment& e, const std::vector<std::string>& more = {}) {
   }
   for (const auto& pair : more) s.assign(pair);
   return s;
-}
-
-RunFolder folder_for(const std::filesystem::path& parent, const Settings& s) {
-  const Json machine = Json::object({{"threads", 2}});
-  return RunFolder::create(parent, "multifashion",
-                           Json::object({{"experiment", "multifashion"},
-                                         {"command", s.command()},
-                                         {"settings", s.to_json()},
-                                         {"machine", machine}}));
-}
-
-std::string text_of(const std::filesystem::path& path) {
-  std::ifstream in(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(in), {}};
 }
 
 struct Outcome {

@@ -9,17 +9,18 @@
 #include <concord/multitask/registry.h>
 #include <concord/tensor/check.h>
 #include <concord/tensor/random.h>
+#include <concord/tests/experiments/run_files.h>
 #include <concord/tests/testing.h>
 #include <doctest/doctest.h>
 
 #include <algorithm>
 #include <cmath>
 #include <csignal>
-#include <fstream>
-#include <iterator>
 
 using namespace concord;
 using namespace concord::experiments;
+using concord::testing::folder_for;
+using concord::testing::text_of;
 
 namespace {
 
@@ -82,19 +83,6 @@ Walk walked(Landscape landscape, const std::string& method, const multitask::Opt
 
 Landscape authors_bowls() {
   return [](const Point& x) { return cagrad_landscape(x); };
-}
-
-std::string text_of(const std::filesystem::path& path) {
-  std::ifstream in(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(in), {}};
-}
-
-RunFolder folder_for(const std::filesystem::path& parent, const Settings& s) {
-  return RunFolder::create(parent, s.experiment(),
-                           Json::object({{"experiment", s.experiment()},
-                                         {"command", s.command()},
-                                         {"settings", s.to_json()},
-                                         {"machine", Json::object({{"threads", 1}})}}));
 }
 
 }  // namespace

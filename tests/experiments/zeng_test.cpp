@@ -4,15 +4,15 @@
 #include <concord/experiments/zeng_maps.h>
 #include <concord/rl/worlds.h>
 #include <concord/tensor/serialize.h>
+#include <concord/tests/experiments/run_files.h>
 #include <concord/tests/testing.h>
 #include <doctest/doctest.h>
 
 #include <csignal>
-#include <fstream>
-#include <iterator>
 
 using namespace concord;
 using namespace concord::experiments;
+using concord::testing::text_of;
 
 namespace {
 
@@ -41,11 +41,6 @@ MapRun train(char map, double gamma) {
     for (std::size_t k = 0; k < 400; ++k)
       t.disagreement = std::max(t.disagreement, std::abs(theta[i].data<double>()[k] - mean[k]));
   return t;
-}
-
-std::string text_of(const std::filesystem::path& path) {
-  std::ifstream in(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(in), {}};
 }
 
 }  // namespace
