@@ -8,9 +8,11 @@ add_library(concord_library)
 add_library(concord::concord ALIAS concord_library)
 set_target_properties(concord_library PROPERTIES
   OUTPUT_NAME concord EXPORT_NAME concord VERSION ${PROJECT_VERSION} SOVERSION ${PROJECT_VERSION_MAJOR})
-foreach(room ${CONCORD_ROOMS})
+foreach(room ${CONCORD_ROOMS} device)
   if(TARGET concord_${room})
     target_sources(concord_library PRIVATE $<TARGET_OBJECTS:concord_${room}>)
+  endif()
+  if(EXISTS ${PROJECT_SOURCE_DIR}/${room})
     install(DIRECTORY ${PROJECT_SOURCE_DIR}/${room}
       DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/concord FILES_MATCHING PATTERN "*.h" PATTERN "cpu" EXCLUDE)
   endif()

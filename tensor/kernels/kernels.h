@@ -6,6 +6,10 @@
 // Rows<const T> named x or so have stride 0 when all rows share them, and one sample per row when
 // the cotangent is batch-diagonal (autograd/cotangent.h).
 //
+// Arrays lie in the memory of the table's device, results of reductions (`double* gram`, `result`)
+// too; geometry, Rows::map and WeightedRows::weight are read on the host during the call. On a
+// device other than the CPU a call only queues the work (kernels/cuda/cuda.h).
+//
 // Determinism: a row's result never depends on R, on the other rows or on the number of threads;
 // sums run in a fixed order; no float atomics.
 #pragma once

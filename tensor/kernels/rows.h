@@ -23,7 +23,8 @@ struct Rows {
   explicit operator bool() const { return base != nullptr; }
   /// Row r alone.
   Rows one(std::int32_t r) const { return {(*this)[r], 0, nullptr, 1, accumulate}; }
-  operator Rows<const T>() const requires(!std::is_const_v<T>) {
+  template <class U>
+  requires(std::is_same_v<U, const T> && !std::is_const_v<T>) operator Rows<U>() const {
     return {base, stride, map, count, accumulate};
   }
 };
