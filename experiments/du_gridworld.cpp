@@ -41,9 +41,10 @@ const Arm& kSum = kArms[0];
 
 /// How the teacher's reward relates to the student's, in the same walls.
 constexpr const char* kRelated = "related";      // the larger goal alone
+constexpr const char* kPartly = "partly";        // the larger goal, and the smaller one elsewhere
 constexpr const char* kUnrelated = "unrelated";  // both goals elsewhere
 constexpr const char* kOpposed = "opposed";      // the same goals with the opposite sign
-constexpr const char* kRelations[] = {kRelated, kUnrelated, kOpposed};
+constexpr const char* kRelations[] = {kRelated, kPartly, kUnrelated, kOpposed};
 
 Settings settings() {
   Settings s("du-gridworld");
@@ -73,13 +74,23 @@ Settings settings() {
 
 rl::World teacher_world(const rl::World& student, const std::string& relation,
                         const rl::RandomWorldOptions& options) {
-  if (relation == kUnrelated) return rl::redraw_rewards(student, options);
+  const auto larger_goal = [](const rl::World& w) {
+    return std::max_element(w.reward.begin(), w.reward.end()) - w.reward.begin();
+  };
+  const auto larger = larger_goal(student);
+  if (relation == kPartly || relation == kUnrelated) {
+    rl::World teacher = rl::redraw_rewards(student, options);
+    if (relation == kUnrelated) return teacher;
+    const auto drawn = larger_goal(teacher);
+    std::swap(teacher.reward[drawn], teacher.reward[larger]);
+    std::swap(teacher.terminal[drawn], teacher.terminal[larger]);
+    return teacher;
+  }
   rl::World teacher = student;
-  const float largest = *std::max_element(student.reward.begin(), student.reward.end());
   for (index_t cell = 0; cell < student.cells(); ++cell) {
     if (relation == kOpposed) {
       teacher.reward[cell] = -student.reward[cell];
-    } else if (student.reward[cell] < largest) {
+    } else if (cell != larger) {
       teacher.reward[cell] = 0;
       teacher.terminal[cell] = 0;
     }
@@ -402,7 +413,7 @@ Table claims(const Results& results) {
   const Arm* gates[] = {&kArms[1], &kArms[2], &kArms[3]};
   Table table({"<expected", "<measure", std::string("<") + gates[0]->name,
                std::string("<") + gates[1]->name, std::string("<") + gates[2]->name});
-  const auto say = [&](const char* expected, const char* relation, const Curves* against,
+  const auto say = [&](const std::string& expected, const char* relation, const Curves* against,
                        const auto& holds) {
     for (const bool end : {false, true}) {
       std::vector<std::string> cells{expected, end ? "at the end" : "area"};
@@ -417,10 +428,12 @@ Table claims(const Results& results) {
   };
   const Curves* alone = &results.at({"", kAlone.name});
   const auto sum = [&](const char* relation) { return &results.at({relation, kSum.name}); };
-  say("related: gated at least as good as RL only", kRelated, alone,
-      [](const Mean& m, double) { return m.mean >= 0; });
-  say("related: gated close to RL + KL (within 0.05)", kRelated, sum(kRelated),
-      [](const Mean& m, double) { return std::abs(m.mean) < 0.05; });
+  for (const char* relation : {kRelated, kPartly}) {
+    say(fmt::format("{}: gated at least as good as RL only", relation), relation, alone,
+        [](const Mean& m, double) { return m.mean >= 0; });
+    say(fmt::format("{}: gated close to RL + KL (within 0.05)", relation), relation, sum(relation),
+        [](const Mean& m, double) { return std::abs(m.mean) < 0.05; });
+  }
   say("opposed: gated better than RL + KL", kOpposed, sum(kOpposed),
       [](const Mean& m, double half) { return m.mean - half > 0; });
   say("opposed: gated within noise of RL only", kOpposed, alone,
@@ -533,9 +546,10 @@ std::vector<Section> sections(const Settings& s, const RunFolder& folder,
                   "standard error; differences are "
                   "paired by world, with 95 % intervals of their mean.",
                   s.integer("pairs"), s.integer("updates")),
-      "Related: the teacher was paid for the larger of the student's two goals alone; unrelated: "
-      "for goals drawn anew; opposed: the student's goals cost it what they pay the student. "
-      "What the teachers' own policies score in the student's world:" +
+      "Related: the teacher was paid for the larger of the student's two goals alone; partly: for "
+      "that one and for a smaller one that lies elsewhere; unrelated: for two goals drawn anew; "
+      "opposed: the student's goals cost it what they pay the student. What the teachers' own "
+      "policies score in the student's world:" +
           teachers,
       "Averaged: the gate looks at a running mean of the cosine (beta 0.9). Per state: each "
       "state's logits have a cosine and a gate of their own.",
@@ -546,6 +560,16 @@ std::vector<Section> sections(const Settings& s, const RunFolder& folder,
   out.push_back(result_section(large, plot.string() + "large-"));
   out.back().title = fmt::format("The same with steps of {:g}", s.real("large_rate"));
   out.push_back(world_section(s, folder, plot));
+  out.push_back(
+      {.title = "Chosen after seeing results",
+       .paragraphs = {fmt::format(
+           "This study first had one step size, 0.3, and what is called partly here was its only "
+           "related teacher. On 40 worlds of seed 1 the gates then missed what the paper's "
+           "argument promises. The smaller step ({:g}), the teacher called related, the averaged "
+           "cosines and the gates per state were added after that. Everything is still run and "
+           "shown, but the table to be read first was chosen, and other seeds than 1 are the only "
+           "independent look at it.",
+           s.real("rate"))}});
   out.push_back(
       {.title = "What differs from print",
        .paragraphs = {

@@ -10,7 +10,15 @@
 //
 // Each auxiliary is compared with the main task only. Either way <g_main, d> >= |g_main|^2, so
 // every step is a descent direction of the main loss (Proposition 1); not so with averages.
+//
+// mains=0,1,0,1 is several such pairs in one matrix: entry j is the main task of task j, and a task
+// that is its own main counts in full. T policies that share a trunk, each with a teacher of its
+// own, are mains=0,...,T-1,0,...,T-1. A pair that is let in does not turn against its own main
+// task; what it does to the others' is not looked at.
 #include <concord/multitask/methods.h>
+#include <concord/tensor/check.h>
+
+#include <fmt/format.h>
 
 #include <algorithm>
 #include <cmath>
@@ -21,8 +29,13 @@ namespace {
 
 class CosineGate : public Aggregator {
  public:
-  CosineGate(int main, bool weighted, double beta)
-      : Aggregator("cosine_gate"), main_(main), weighted_(weighted), beta_(beta) {}
+  /// Empty `mains`: `main` is that of all tasks.
+  CosineGate(int main, std::vector<int> mains, bool weighted, double beta)
+      : Aggregator("cosine_gate"),
+        main_(main),
+        mains_(std::move(mains)),
+        weighted_(weighted),
+        beta_(beta) {}
 
   void save(State& state) const override {
     if (beta_ == 0) return;
@@ -39,16 +52,28 @@ class CosineGate : public Aggregator {
 
  private:
   void solve(const StepInputs& in, Direction& out) override {
-    const int main = in.row_of(main_);
-    if (main < 0) {  // nothing to judge the auxiliaries by: all gates stay closed
-      out.note = "main task absent";
-      return;
+    for (int r = 0; r < in.rows() && !mains_.empty(); ++r) {
+      if (static_cast<std::size_t>(in.task(r)) >= mains_.size()) {
+        throw ShapeError(
+            fmt::format("cosine_gate: {} mains, none for task {}", mains_.size(), in.task(r)));
+      }
     }
     for (int r = 0; r < in.rows(); ++r) {
-      const double cosine = smoothed(in.gram.cosine(main, r), in.task(r));
-      const double gate = weighted_ ? std::max(cosine, 0.0) : (cosine >= 0 ? 1.0 : 0.0);
-      out.weights[static_cast<std::size_t>(r)] = r == main ? 1.0 : gate;
+      double& weight = out.weights[static_cast<std::size_t>(r)];
+      const int task = in.task(r), main = main_of(task), main_row = in.row_of(main);
+      if (task == main) {
+        weight = 1;
+      } else if (main_row < 0) {  // nothing to judge the auxiliary by: its gate stays closed
+        out.note = "main task absent";
+      } else {
+        const double cosine = smoothed(in.gram.cosine(main_row, r), task);
+        weight = weighted_ ? std::max(cosine, 0.0) : (cosine >= 0 ? 1.0 : 0.0);
+      }
     }
+  }
+
+  int main_of(int task) const {
+    return mains_.empty() ? main_ : mains_[static_cast<std::size_t>(task)];
   }
 
   double smoothed(double cosine, int task) {
@@ -64,17 +89,38 @@ class CosineGate : public Aggregator {
   }
 
   int main_;
+  std::vector<int> mains_;  // by task
   bool weighted_;
   double beta_;
   std::vector<double> cosines_, steps_;  // by task
 };
 
+std::vector<int> read_mains(Options& options) {
+  std::vector<int> mains;
+  const std::vector<double> given = options.numbers("mains");
+  for (const double entry : given) {
+    const bool a_task = entry >= 0 && entry < static_cast<double>(given.size());
+    if (!a_task || given[static_cast<std::size_t>(entry)] != entry) {
+      throw ValueError(fmt::format(
+          "cosine_gate: option mains names {} as a main task, expected a task from 0 to {} that is "
+          "its own main",
+          entry, given.size() - 1));
+    }
+    mains.push_back(static_cast<int>(entry));
+  }
+  return mains;
+}
+
 }  // namespace
 
 AggregatorPtr make_cosine_gate(Options& options) {
   const int main = options.integer("main", 0, 0, 1 << 30);
+  std::vector<int> mains = read_mains(options);
+  if (main != 0 && !mains.empty())
+    throw ValueError("cosine_gate: options main and mains are given, expected one of them");
   const bool weighted = options.choice("form", {"unweighted", "weighted"}) == "weighted";
-  return std::make_unique<CosineGate>(main, weighted, options.number("beta", 0, 0, 0.999999));
+  return std::make_unique<CosineGate>(main, std::move(mains), weighted,
+                                      options.number("beta", 0, 0, 0.999999));
 }
 
 }  // namespace concord::multitask

@@ -20,8 +20,9 @@ struct Teacher {
   std::function<Distribution(const Tensor& observation, int task)> policy;
   TeacherSchedule weight;      ///< of its loss, by environment steps
   bool cross_entropy = false;  ///< kickstarting_loss instead of distillation_loss
-  /// Its losses are rows of their own, so that the multitask method stands between: cosine_gate
-  /// with main = 0 is the gating of Du et al. (1812.02224). The policy heads count as shared then.
+  /// Its losses are rows of their own, so that the multitask method stands between: for T tasks,
+  /// cosine_gate with mains = 0,...,T-1,0,...,T-1 is the gating of Du et al. (1812.02224). The
+  /// policy heads count as shared then.
   bool apart = false;
 };
 

@@ -73,6 +73,16 @@ TEST_CASE("errors: unknown names and values") {
   CHECK(headline_of<ValueError>([] {
           make_aggregator("cosine_gate", {{"main", "-1"}});
         }) == "cosine_gate: option main is '-1', expected a whole number in [0, 1073741824]");
+  for (const auto& [mains, wrong] :
+       {std::pair("0,1,0.5", "0.5"), {"0,2", "2"}, {"-1", "-1"}, {"1,0", "1"}, {"0,nan", "nan"}}) {
+    CHECK(headline_of<ValueError>([&, &text = mains] {
+            make_aggregator("cosine_gate", {{"mains", text}});
+          }).find(std::string("cosine_gate: option mains names ") + wrong + " as a main task") ==
+          0);
+  }
+  CHECK(headline_of<ValueError>([] {
+          make_aggregator("cosine_gate", {{"main", "1"}, {"mains", "0,1"}});
+        }) == "cosine_gate: options main and mains are given, expected one of them");
   CHECK(headline_of<ValueError>([] {
           make_aggregator("pcgrad", {{"order", "2,,1"}});
         }) ==
@@ -147,6 +157,12 @@ TEST_CASE("absent tasks: options name tasks, not rows") {
   CHECK(run("cosine_gate", {{"main", "2"}}) == std::vector<double>{1, 0, 1});
   CHECK(run("cosine_gate", {{"main", "0"}}) == std::vector<double>{0, 0, 0});
   CHECK(d.note == "main task absent");
+  // Task 5 is compared with 2, task 1 with 0, which is absent.
+  CHECK(run("cosine_gate", {{"mains", "0,0,2,2,2,2"}}) == std::vector<double>{1, 0, 1});
+  CHECK(d.note == "main task absent");
+  CHECK(headline_of<ShapeError>([&] {
+          run("cosine_gate", {{"mains", "0,0,2,2,2"}});
+        }) == "cosine_gate: 5 mains, none for task 5");
   CHECK(run("constant", {{"w", "9,8,7,6,5,4"}}) == std::vector<double>{4, 8, 7});
   CHECK(run("pcgrad", {{"order", "0,5,4,2,1,3"}}) == run("pcgrad", {{"order", "5,2,1"}}));
   CHECK(headline_of<ValueError>([&] {

@@ -303,6 +303,23 @@ TEST_CASE("cosine gate: each step descends on the main loss at least as gradient
   }
 }
 
+TEST_CASE("cosine gate in pairs: each auxiliary is judged by its own main task alone") {
+  const std::string mains = "0,1,2,0,1,2";
+  for (int i = 0; i < 50; ++i) {
+    const Matrix m = gaussian(6, 5, Rng(37).fork(static_cast<std::uint64_t>(i)));
+    for (const char* form : {"unweighted", "weighted"}) {
+      const auto all = aggregate("cosine_gate", {{"form", form}, {"mains", mains}}, m.values, 6, 5);
+      for (int t = 0; t < 3; ++t) {
+        std::vector<double> pair(m.values.begin() + 5 * t, m.values.begin() + 5 * (t + 1));
+        pair.insert(pair.end(), m.values.begin() + 5 * (t + 3), m.values.begin() + 5 * (t + 4));
+        const auto alone = aggregate("cosine_gate", {{"form", form}}, pair, 2, 5);
+        CHECK(all.weights[t] == 1);
+        CHECK(all.weights[t + 3] == doctest::Approx(alone.weights[1]).epsilon(1e-14));
+      }
+    }
+  }
+}
+
 TEST_CASE("pcgrad: from the Gram matrix as from the vectors") {
   for (int i = 0; i < 100; ++i) {
     const Rng rng = Rng(41).fork(static_cast<std::uint64_t>(i));

@@ -486,9 +486,25 @@ TEST_CASE("a teacher: the student becomes it when nothing else pays; gated, only
   teacher.apart = true;
   gated.teacher = teacher;
   gated.learner.method = "cosine_gate";
+  gated.learner.method_options = {{"mains", "0,1,0,1"}};
   Ppo student(two_tasks(1), gated, 1);
   go(student, 2);
-  CHECK(student.learner().telemetry().columns()[3] == "loss_3");  // two rewards, two teachers
+  // Rows 0 and 1 are the rewards of two tasks, 2 and 3 their teachers, each behind its own gate.
+  const multitask::Telemetry& telemetry = student.learner().telemetry();
+  const auto column = [&](const char* name) {
+    const auto& columns = telemetry.columns();
+    const auto found = std::find(columns.begin(), columns.end(), name);
+    REQUIRE(found != columns.end());
+    return static_cast<std::size_t>(found - columns.begin());
+  };
+  REQUIRE(telemetry.held() == 2 * 4 * 4);
+  for (int back = 0; back < telemetry.held(); ++back) {
+    const auto row = telemetry.row(back);
+    CHECK(row[column("weight_0")] == 1);
+    CHECK(row[column("weight_1")] == 1);
+    CHECK(row[column("weight_2")] == (row[column("cos_0_2")] >= 0));
+    CHECK(row[column("weight_3")] == (row[column("cos_1_3")] >= 0));
+  }
 }
 
 TEST_CASE("evaluation: whole episodes of every task, as many of each environment") {
