@@ -18,20 +18,23 @@ inline constexpr int kMaxRank = 6;
 /// half the memory. Kernels compute in f32 and f64.
 enum class DType : std::uint8_t { f32, f64, i64, u8, bf16 };
 
-/// bfloat16: the upper half of a float's bits, i.e. its range with 8 bits of precision.
+/// bfloat16: the upper half of a float's bits, i.e. its range with 8 bits of precision. Conversions
+/// are constexpr so that device code may call them.
 struct BFloat16 {
   std::uint16_t bits = 0;
 
   BFloat16() = default;
   /// To the nearest, ties to even; what overflows becomes infinite, NaN stays NaN.
-  explicit BFloat16(float x) {
+  constexpr explicit BFloat16(float x) {
     const auto b = std::bit_cast<std::uint32_t>(x);
     const std::uint32_t rounded = (b + 0x7fff + (b >> 16 & 1)) >> 16;
     bits = static_cast<std::uint16_t>(x == x ? rounded : (b >> 16 | 0x40));
   }
-  explicit BFloat16(double x) : BFloat16(static_cast<float>(x)) {}
-  explicit operator float() const { return std::bit_cast<float>(std::uint32_t{bits} << 16); }
-  explicit operator double() const { return static_cast<float>(*this); }
+  constexpr explicit BFloat16(double x) : BFloat16(static_cast<float>(x)) {}
+  constexpr explicit operator float() const {
+    return std::bit_cast<float>(std::uint32_t{bits} << 16);
+  }
+  constexpr explicit operator double() const { return static_cast<float>(*this); }
 };
 
 constexpr std::size_t size_of(DType t) {

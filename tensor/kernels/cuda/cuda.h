@@ -11,6 +11,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <string>
 
 namespace concord::cuda {
@@ -19,11 +20,11 @@ namespace concord::cuda {
 int device_count();
 /// Why there are none, one sentence for the user; empty when there are some.
 std::string why_none();
-/// "NVIDIA H100 80GB HBM3, compute capability 9.0, 132 multiprocessors, 79.1 GiB".
+/// "NVIDIA H100 80GB HBM3, compute capability 9.0, 132 multiprocessors, 79 GiB".
 std::string describe(int device);
 
-/// Device memory, 256-byte aligned. Throws DeviceError with the allocator's table when there is not
-/// enough. Allocator (storage.h) caches on top of it.
+/// Device memory, 256-byte aligned; null when there is not enough. Allocator (storage.h) caches on
+/// top of it. Releasing waits for the device.
 std::byte* allocate(int device, std::size_t bytes);
 void release(int device, std::byte* memory);
 /// Page-locked host memory, which transfers need to overlap with computation.
@@ -38,7 +39,7 @@ void download(int device, void* to, const void* from, std::size_t bytes);
 void download_later(int device, void* to_pinned, const void* from, std::size_t bytes);
 /// Device to device, the same one or a peer.
 void copy(int to_device, void* to, int from_device, const void* from, std::size_t bytes);
-void zero(int device, void* to, std::size_t bytes);
+void set_bytes(int device, void* to, int value, std::size_t bytes);
 /// n elements of any type, and from one type to another as Tensor::to does.
 void fill(int device, DType type, index_t n, double value, void* to);
 void convert(int device, index_t n, DType from_type, const void* from, DType to_type, void* to);
@@ -53,6 +54,26 @@ struct Traffic {
   std::uint64_t waits = 0;  ///< times the host waited for the device
 };
 Traffic traffic(int device);
+
+/// Submits a part of a step as one CUDA graph, so that the device starts each kernel without the
+/// host. Everything queued between begin() and launch() belongs to it; in between, nothing may wait
+/// or be uploaded. Arguments may change from time to time (the instance is updated in place), other
+/// kernels or sizes make a new instance.
+class Graph {
+ public:
+  explicit Graph(int device);
+  ~Graph();
+  void begin();
+  void launch();
+  /// How often an instance had to be made.
+  int instances() const { return instances_; }
+
+ private:
+  struct Instance;
+  int device_;
+  int instances_ = 0;
+  std::unique_ptr<Instance> instance_;
+};
 
 /// The kernels; calling one of them queues it on `device`.
 template <class T>

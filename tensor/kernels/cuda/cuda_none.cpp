@@ -25,11 +25,17 @@ void upload(int device, void*, const void*, std::size_t) { unavailable(device); 
 void download(int device, void*, const void*, std::size_t) { unavailable(device); }
 void download_later(int device, void*, const void*, std::size_t) { unavailable(device); }
 void copy(int device, void*, int, const void*, std::size_t) { unavailable(device); }
-void zero(int device, void*, std::size_t) { unavailable(device); }
+void set_bytes(int device, void*, int, std::size_t) { unavailable(device); }
 void fill(int device, DType, index_t, double, void*) { unavailable(device); }
 void convert(int device, index_t, DType, const void*, DType, void*) { unavailable(device); }
 void synchronize(int device) { unavailable(device); }
 Traffic traffic(int device) { unavailable(device); }
+
+struct Graph::Instance {};
+Graph::Graph(int device) : device_(device) { unavailable(device); }
+Graph::~Graph() = default;
+void Graph::begin() {}
+void Graph::launch() {}
 
 template <class T>
 const kernels::Kernels<T>& table(int device) {

@@ -21,14 +21,17 @@
 #define CONCORD_DYNAMIC_SHARED(T, name) CUDA_ON_CPU_DYNAMIC_SHARED(T, name)
 #else
 #define CONCORD_SHARED(T, name, extents) __shared__ T name extents
-#define CONCORD_DYNAMIC_SHARED(T, name)                                  \
+#define CONCORD_DYNAMIC_SHARED(T, name)                                   \
   extern __shared__ __align__(16) unsigned char concord_dynamic_shared[]; \
   T* const name = reinterpret_cast<T*>(concord_dynamic_shared)
 #endif
 
 namespace concord::kernels::cuda {
 
-/// The stream and the cuBLAS handle of the device that the running table belongs to.
+/// Makes `device` the one that this thread's following calls are for. Throws DeviceError when it is
+/// not there.
+void run_on(int device);
+/// The stream and the cuBLAS handle of the device that run_on() named last.
 cudaStream_t stream();
 cublasHandle_t blas();
 /// Memory of the running device for the length of a kernel call: handed back at once, since later

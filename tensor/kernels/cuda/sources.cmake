@@ -1,3 +1,6 @@
 # The CUDA part, compiled by nvcc (tensor/CMakeLists.txt) and, for the tests, as C++ for the CPU
 # (tests/cuda_on_cpu/CMakeLists.txt).
-set(CONCORD_CUDA_SOURCES)
+set(CONCORD_CUDA_SOURCES
+  memory.cu
+  runtime.cu
+  table.cu)

@@ -1,0 +1,20 @@
+// A device's table of kernels.
+#include <concord/tensor/kernels/cuda/launch.h>
+#include <concord/tensor/kernels/cuda/table.h>
+
+namespace concord::cuda {
+
+template <class T>
+const kernels::Kernels<T>& table(int device) {
+  static const kernels::Kernels<T> kTable = [] {
+    kernels::Kernels<T> k{};
+    return k;
+  }();
+  kernels::cuda::run_on(device);
+  return kTable;
+}
+
+template const kernels::Kernels<float>& table<float>(int);
+template const kernels::Kernels<double>& table<double>(int);
+
+}  // namespace concord::cuda
