@@ -390,7 +390,7 @@ void save_safetensors(const std::filesystem::path& path, const TensorFile& file)
     const std::uint64_t length = header.size();
     out.write(&length, sizeof length);
     out.write(header.data(), header.size());
-    for (const Tensor* t : tensors) out.write(t->raw(), t->bytes());
+    for (const Tensor* t : tensors) out.write(t->to(kCpu).raw(), t->bytes());
     out.sync();
     out.close();
     if (std::rename(temporary.c_str(), path.c_str()) != 0) {

@@ -1,5 +1,8 @@
 #include <concord/tensor/check.h>
+#include <concord/tensor/kernels/cuda/cuda.h>
 #include <concord/tensor/storage.h>
+
+#include <fmt/format.h>
 
 #include <algorithm>
 #include <bit>
@@ -56,16 +59,53 @@ void StoragePtr::release() {
 }
 
 Allocator& Allocator::of(Device device) {
-  if (device.type != DeviceType::cpu)
-    throw DeviceError("device: " + name(device) + " is not in this build");
-  static Allocator* cpu = [] {
-    auto* allocator = new Allocator(kCpu);
+  const auto make = [](Memory memory, Device where) {
+    auto* allocator = new Allocator(memory, where);
 #ifdef CONCORD_POISON
     allocator->poison(true);
 #endif
     return allocator;
+  };
+  static Allocator* const cpu = make(Memory::host, kCpu);
+  if (device.type == DeviceType::cpu) return *cpu;
+  static const std::vector<Allocator*> cuda = [&] {
+    std::vector<Allocator*> all;
+    for (int i = 0; i < cuda::device_count(); ++i)
+      all.push_back(make(Memory::device, {DeviceType::cuda, i}));
+    return all;
   }();
-  return *cpu;
+  if (device.index < 0 || device.index >= static_cast<int>(cuda.size()))
+    cuda::synchronize(device.index);  // throws what is missing
+  return *cuda[static_cast<std::size_t>(device.index)];
+}
+
+Allocator& Allocator::pinned() {
+  static auto* const allocator = new Allocator(Memory::pinned, kCpu);
+  return *allocator;
+}
+
+std::byte* Allocator::obtain(std::size_t bytes) const {
+  switch (memory_) {
+    case Memory::host:
+      return static_cast<std::byte*>(
+          ::operator new (bytes, std::align_val_t{kAlignment}, std::nothrow));
+    case Memory::pinned:
+      return cuda::allocate_pinned(bytes);
+    case Memory::device:
+      return cuda::allocate(device_.index, bytes);
+  }
+  return nullptr;
+}
+
+void Allocator::give_back(std::byte* memory) const {
+  switch (memory_) {
+    case Memory::host:
+      return ::operator delete (memory, std::align_val_t{kAlignment});
+    case Memory::pinned:
+      return cuda::release_pinned(memory);
+    case Memory::device:
+      return cuda::release(device_.index, memory);
+  }
 }
 
 Storage* Allocator::allocate(std::size_t bytes) {
@@ -86,9 +126,23 @@ Storage* Allocator::allocate(std::size_t bytes) {
     }
   }
   if (!s) {
-    void* p = ::operator new (size, std::align_val_t{kAlignment});
+    std::byte* memory = obtain(size);
+    if (!memory) {
+      trim();
+      memory = obtain(size);
+    }
+    if (!memory) {
+      if (memory_ != Memory::device) throw std::bad_alloc();
+      const AllocatorStats now = stats();
+      throw DeviceError(fmt::format("device: {} has no {} bytes left", name(device_), size),
+                        {{"in use", fmt::format("{} bytes", now.in_use)},
+                         {"highest", fmt::format("{} bytes", now.peak)},
+                         {"reserved", fmt::format("{} bytes", now.reserved)},
+                         {"blocks", fmt::format("{} from the device for {} requests",
+                                                now.system_requests, now.requests)}});
+    }
     s = new Storage;
-    s->data = static_cast<std::byte*>(p);
+    s->data = memory;
     s->capacity = size;
     s->size_class = c;
     s->allocator = this;
@@ -101,7 +155,12 @@ Storage* Allocator::allocate(std::size_t bytes) {
     stats_.in_use += s->capacity;
     stats_.peak = std::max(stats_.peak, stats_.in_use);
   }
-  if (poison_) std::memset(s->data, 0xff, s->capacity);  // all ones is a NaN in f32 and f64
+  if (poison_) {  // all ones is a NaN in f32 and f64
+    if (memory_ == Memory::device)
+      cuda::set_bytes(device_.index, s->data, 0xff, s->capacity);
+    else
+      std::memset(s->data, 0xff, s->capacity);
+  }
   return s;
 }
 
@@ -118,7 +177,7 @@ void Allocator::recycle(Storage* s) {
   stats_.in_use -= s->capacity;
   if (kBypassCache) {
     stats_.reserved -= s->capacity;
-    ::operator delete (s->data, std::align_val_t{kAlignment});
+    give_back(s->data);
     delete s;
   } else {
     waiting_[s->size_class].push_back(s);
@@ -140,7 +199,7 @@ void Allocator::trim() {
   for (auto& list : waiting_) {
     for (Storage* s : list) {
       stats_.reserved -= s->capacity;
-      ::operator delete (s->data, std::align_val_t{kAlignment});
+      give_back(s->data);
       delete s;
     }
     list.clear();

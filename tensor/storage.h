@@ -61,15 +61,23 @@ struct AllocatorStats {
   std::size_t reserved = 0;           ///< bytes obtained from the system, in use or waiting
 };
 
-/// One per device. Thread-safe. Block sizes are powers of two split in four (waste below 25 %);
+/// One per device, and one for page-locked host memory. Thread-safe. A device's blocks serve its
+/// one stream: a block that is handed out again is written by work queued after its last reader.
+///
+/// Block sizes are powers of two split in four (waste below 25 %);
 /// blocks are 64-byte aligned. With poison on, each block handed out is filled with NaN patterns,
 /// so that a read of memory never written shows. Address-sanitised builds return every block at
 /// once.
 class Allocator {
  public:
+  /// Throws DeviceError when there is no such device.
   static Allocator& of(Device device);
+  /// Host memory that a device can read and write while the host goes on (Tensor::download).
+  static Allocator& pinned();
 
-  /// A block of at least `bytes` bytes with count 0. Throws std::bad_alloc.
+  /// A block of at least `bytes` bytes with count 0. When there is no memory left, waiting blocks
+  /// are given back and the request is repeated; then std::bad_alloc, or for a device DeviceError
+  /// with the bytes asked for, in use, and waiting.
   Storage* allocate(std::size_t bytes);
   /// A Storage over memory that somebody else owns and keeps alive.
   static Storage* borrow(void* data, std::size_t bytes, Device device);
@@ -84,10 +92,15 @@ class Allocator {
   Allocator& operator=(const Allocator&) = delete;
 
  private:
-  explicit Allocator(Device device) : device_(device) {}
+  enum class Memory { host, pinned, device };
+  Allocator(Memory memory, Device device) : memory_(memory), device_(device) {}
   ~Allocator() =
       delete;  // lives until the process ends: tensors of static storage may outlive main
 
+  std::byte* obtain(std::size_t bytes) const;  // null: there is none left
+  void give_back(std::byte* memory) const;
+
+  Memory memory_;
   Device device_;
   mutable std::mutex mutex_;
   std::vector<std::vector<Storage*>> waiting_;  // by size class

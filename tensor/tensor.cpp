@@ -1,3 +1,4 @@
+#include <concord/tensor/kernels/cuda/cuda.h>
 #include <concord/tensor/tensor.h>
 
 #include <fmt/format.h>
@@ -37,13 +38,17 @@ To convert(double v) {
 
 }  // namespace
 
-Tensor Tensor::empty(const Shape& shape, DType dtype, Device device) {
+Tensor Tensor::in(Allocator& memory, const Shape& shape, DType dtype) {
   Tensor t;
-  t.storage_ = StoragePtr(
-      Allocator::of(device).allocate(static_cast<std::size_t>(shape.numel()) * size_of(dtype)));
+  t.storage_ =
+      StoragePtr(memory.allocate(static_cast<std::size_t>(shape.numel()) * size_of(dtype)));
   t.shape_ = shape;
   t.dtype_ = dtype;
   return t;
+}
+
+Tensor Tensor::empty(const Shape& shape, DType dtype, Device device) {
+  return in(Allocator::of(device), shape, dtype);
 }
 
 Tensor Tensor::zeros(const Shape& shape, DType dtype, Device device) {
@@ -95,13 +100,20 @@ void Tensor::wrong_access(DType wanted) const {
       {{"tensor", describe(*this)}});
 }
 
+void Tensor::check_on_host() const {
+  if (device() == kCpu) return;
+  throw DeviceError("tensor: the host reads values of a device; copy them with to(kCpu)",
+                    {{"tensor", describe(*this)}});
+}
+
 double Tensor::item() const {
   if (!storage_) throw UsageError("tensor: no values (default-constructed tensor)");
   if (numel() != 1) {
     throw ShapeError(fmt::format("item: needs one element, has {}", numel()),
                      {{"tensor", describe(*this)}});
   }
-  return with_type(dtype_, [&]<class T>(T*) { return static_cast<double>(*data<T>()); });
+  const Tensor host = to(kCpu);
+  return with_type(dtype_, [&]<class T>(T*) { return static_cast<double>(*host.data<T>()); });
 }
 
 double Tensor::at(std::initializer_list<index_t> index) const {
@@ -119,7 +131,7 @@ double Tensor::at(std::initializer_list<index_t> index) const {
     throw ShapeError(fmt::format("at: index {} is outside", to_string(Shape(index))),
                      {{"tensor", describe(*this)}});
   }
-  return with_type(dtype_, [&]<class T>(T*) { return static_cast<double>(data<T>()[flat]); });
+  return view({numel()})[flat].item();
 }
 
 Tensor Tensor::view(const Shape& shape, Loc at) const {
@@ -175,6 +187,10 @@ Tensor Tensor::clone() const {
 Tensor Tensor::to(DType dtype) const {
   if (dtype == dtype_) return clone();
   Tensor t = empty(shape_, dtype, device());
+  if (device().type == DeviceType::cuda) {
+    cuda::convert(device().index, numel(), dtype_, raw(), dtype, t.raw());
+    return t;
+  }
   with_type(dtype_, [&]<class From>(From*) {
     with_type(dtype, [&]<class To>(To*) {
       const From* from = data<From>();
@@ -185,20 +201,51 @@ Tensor Tensor::to(DType dtype) const {
   return t;
 }
 
+Tensor Tensor::to(Device device) const {
+  if (device == this->device()) return *this;
+  Tensor t = empty(shape_, dtype_, device);
+  t.copy_from(*this);
+  return t;
+}
+
+Tensor Tensor::download() const {
+  if (device() == kCpu) return *this;
+  Tensor t = in(Allocator::pinned(), shape_, dtype_);
+  if (numel() > 0) cuda::download_later(device().index, t.raw(), raw(), bytes());
+  return t;
+}
+
 void Tensor::copy_from(const Tensor& source) const {
   if (source.numel() != numel() || source.dtype() != dtype_ || !storage_ || !source.storage_) {
     throw ShapeError("copy_from: size or element type differs",
                      {{"to", describe(*this)}, {"from", describe(source)}});
   }
-  if (numel() > 0) std::memmove(raw(), source.raw(), bytes());
+  if (numel() == 0) return;
+  const bool here = device() == kCpu, there = source.device() == kCpu;
+  if (here && there)
+    std::memmove(raw(), source.raw(), bytes());
+  else if (here)
+    cuda::download(source.device().index, raw(), source.raw(), bytes());
+  else if (there)
+    cuda::upload(device().index, raw(), source.raw(), bytes());
+  else
+    cuda::copy(device().index, raw(), source.device().index, source.raw(), bytes());
 }
 
 void Tensor::fill(double value) const {
+  if (device().type == DeviceType::cuda) {
+    cuda::fill(device().index, dtype_, numel(), value, raw());
+    return;
+  }
   with_type(dtype_, [&]<class T>(T*) { std::fill_n(data<T>(), numel(), convert<T>(value)); });
 }
 
 void Tensor::zero() const {
-  if (numel() > 0) std::memset(raw(), 0, bytes());
+  if (numel() == 0) return;
+  if (device().type == DeviceType::cuda)
+    cuda::set_bytes(device().index, raw(), 0, bytes());
+  else
+    std::memset(raw(), 0, bytes());
 }
 
 std::string describe(const Tensor& t) {
@@ -232,7 +279,7 @@ void print(const Tensor& t, std::string& out, int indent) {
 std::string to_string(const Tensor& t) {
   if (!t.defined()) return "undefined";
   std::string out = describe(t) + "\n";
-  print(t, out, 0);
+  print(t.to(kCpu), out, 0);
   return out;
 }
 

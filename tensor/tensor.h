@@ -51,23 +51,26 @@ class Tensor {
   DType dtype() const { return dtype_; }
   Device device() const { return storage_ ? storage_->device : kCpu; }
 
-  /// Pointer to the first value. Throws DTypeError when T is not the element type, UsageError when
-  /// there are no values.
+  /// Pointer to the first value, in the memory of device(). Throws DTypeError when T is not the
+  /// element type, UsageError when there are no values.
   template <class T>
   T* data() const {
     if (dtype_ != dtype_of<T> || !storage_) wrong_access(dtype_of<T>);
     return reinterpret_cast<T*>(raw());
   }
+  /// The same for loops on the host; throws DeviceError when the values are on another device.
   template <class T>
   std::span<T> values() const {
+    check_on_host();
     return {data<T>(), static_cast<std::size_t>(numel())};
   }
   /// The same without a type, for copies and files.
   std::byte* raw() const { return storage_->data + offset_; }
 
-  /// The value of a one-element tensor of any element type. Throws ShapeError for other sizes.
+  /// The value of a one-element tensor of any element type, on any device. Throws ShapeError for
+  /// other sizes.
   double item() const;
-  /// One value by index, of any element type. Slow; for tests and printing.
+  /// One value by index, of any element type, on any device. Slow; for tests and printing.
   double at(std::initializer_list<index_t> index) const;
 
   /// Same values, another shape with as many elements; one extent may be -1. Shares memory.
@@ -81,7 +84,12 @@ class Tensor {
   Tensor clone() const;
   /// Converted element by element (saturating to 0..255 for u8, truncating for i64).
   Tensor to(DType dtype) const;
-  /// Copies values from a tensor with as many elements of the same type.
+  /// The values on another device; the tensor itself when it is there already.
+  Tensor to(Device device) const;
+  /// A copy on the host that is valid after synchronize(device()): any number of downloads, one
+  /// wait. A tensor of the CPU gives itself.
+  Tensor download() const;
+  /// Copies values from a tensor with as many elements of the same type, on any device.
   void copy_from(const Tensor& source) const;
   void fill(double value) const;
   void zero() const;
@@ -90,6 +98,8 @@ class Tensor {
 
  private:
   [[noreturn]] void wrong_access(DType wanted) const;
+  void check_on_host() const;
+  static Tensor in(Allocator& memory, const Shape& shape, DType dtype);
 
   StoragePtr storage_;
   std::size_t offset_ = 0;  // bytes

@@ -117,5 +117,7 @@ TEST_CASE("storage: several threads may allocate and free") {
 TEST_CASE("storage: a device that is not in the build") {
   CHECK(concord::testing::error_text<DeviceError>([] {
           Allocator::of({DeviceType::cuda, 1});
-        }) == "device: cuda:1 is not in this build");
+        }) ==
+        "device: cuda:1 is not there: this build has no CUDA kernels (./concord --cuda builds them; "
+        "needs the CUDA Toolkit)");
 }
