@@ -1,6 +1,7 @@
 #include <concord/rl/agent.h>
 
 #include <algorithm>
+#include <utility>
 
 namespace concord::rl {
 
@@ -38,6 +39,7 @@ void Agent::measure(std::string_view name, double value) {
 void Agent::archive(const Archive& a) {
   a("steps", steps_);
   for (const auto& [name, values] : env_->state()) (a / "env")(name, values);
+  if (a.loading()) env_->check_state();
   episodes_.archive(a / "episodes");
   archive_own(a / name_);
 }
@@ -53,44 +55,55 @@ void clip_rewards(const Tensor& rewards, double bound) {
   for (float& r : rewards.values<float>()) r = std::clamp(r, -b, b);
 }
 
-std::vector<double> evaluate(const Agent& agent, VecEnv& env, index_t episodes, bool greedy,
-                             std::uint64_t seed) {
+Evaluation evaluate(const Agent& agent, VecEnv& env, index_t episodes, bool greedy,
+                    std::uint64_t seed, std::int64_t max_steps) {
+  if (episodes < 1 || max_steps < 1)
+    throw ValueError("evaluate: episodes and max_steps must be at least 1");
   const Bounds bounds = task_bounds(env);
   const std::size_t tasks = bounds.size() - 1;
   const Rng rng = Rng(seed).fork("evaluate");
   const StepBuffers out = env.buffers();
   const Tensor actions = env.actions();
-  // Environment i of a task with n of them plays `quota[i]` episodes, the same whatever their
-  // lengths.
-  std::vector<index_t> quota(static_cast<std::size_t>(env.size()));
-  std::vector<double> running(quota.size()), score(tasks);
-  std::vector<std::size_t> task(quota.size());
+  struct Seat {  // of one environment
+    std::size_t task;
+    index_t quota;  // episodes left to play
+    double score = 0;
+  };
+  std::vector<Seat> seats;
   for (std::size_t t = 0; t < tasks; ++t) {
     const index_t n = bounds[t + 1] - bounds[t];
-    for (index_t i = 0; i < n; ++i) {
-      const auto e = static_cast<std::size_t>(bounds[t] + i);
-      quota[e] = episodes / n + (i < episodes % n ? 1 : 0);
-      task[e] = t;
-    }
+    for (index_t i = 0; i < n; ++i) seats.push_back({t, episodes / n + (i < episodes % n ? 1 : 0)});
   }
+  std::vector<double> sums(tasks);
+  std::vector<index_t> counts(tasks);
+  const auto count = [&](Seat& seat) {
+    sums[seat.task] += std::exchange(seat.score, 0.0);
+    ++counts[seat.task];
+    --seat.quota;
+  };
   index_t left = episodes * static_cast<index_t>(tasks);
   env.reset(out.observation);
-  for (std::uint64_t step = 0; left > 0; ++step) {
-    agent.act(out.observation, bounds, rng.fork(step), greedy, actions);
+  for (std::int64_t step = 0; left > 0 && step < max_steps; ++step) {
+    agent.act(out.observation, bounds, rng.fork(static_cast<std::uint64_t>(step)), greedy, actions);
     env.step(actions, out);
-    for (std::size_t i = 0; i < quota.size(); ++i) {
-      running[i] += out.reward.data<float>()[i];
+    for (std::size_t i = 0; i < seats.size(); ++i) {
+      if (seats[i].quota == 0) continue;
+      seats[i].score += out.reward.data<float>()[i];
       if (!(out.terminated.data<std::uint8_t>()[i] | out.truncated.data<std::uint8_t>()[i]))
         continue;
-      if (quota[i] > 0) {
-        score[task[i]] += running[i] / static_cast<double>(episodes);
-        --quota[i];
-        --left;
-      }
-      running[i] = 0;
+      count(seats[i]);
+      --left;
     }
   }
-  return score;
+  Evaluation result;
+  for (Seat& seat : seats) {
+    if (seat.quota == 0) continue;
+    count(seat);
+    ++result.cut;
+  }
+  for (std::size_t t = 0; t < tasks; ++t)
+    result.score.push_back(sums[t] / static_cast<double>(counts[t]));
+  return result;
 }
 
 }  // namespace concord::rl

@@ -81,10 +81,19 @@ double linear_decay(std::int64_t step, std::int64_t over);
 /// Clamps f32 rewards to [-bound, bound]; 0: leaves them.
 void clip_rewards(const Tensor& rewards, double bound);
 
-/// How a policy does, apart from training: raw scores of whole episodes. Every environment plays
-/// until its task has `episodes` of them; the first ones in order of environments count, so that
-/// short ones are not favoured. env must have the agent's tasks. Entry [t] is task t's mean score.
-std::vector<double> evaluate(const Agent& agent, VecEnv& env, index_t episodes, bool greedy,
-                             std::uint64_t seed);
+/// Of some episodes of every task.
+struct Evaluation {
+  std::vector<double> score;  ///< task t's mean
+  index_t cut = 0;  ///< of all tasks' episodes: still running at the last step, with what they had
+};
+
+/// How a policy does, apart from training: raw scores of `episodes` episodes of every task of env,
+/// which must be the agent's. Each environment plays as many as the next one, whatever their
+/// lengths, so that short ones are not favoured. A policy without noise may play for ever
+/// (Breakout's ball can fall into a circle): after `max_steps` steps of each environment the
+/// episodes that run are cut off and count, those that have not begun are left out. Throws
+/// ValueError for less than one episode or step.
+Evaluation evaluate(const Agent& agent, VecEnv& env, index_t episodes, bool greedy,
+                    std::uint64_t seed, std::int64_t max_steps = 100'000);
 
 }  // namespace concord::rl

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 namespace concord::rl {
 
 const Tensor& Archive::find(const std::string& name) const {
@@ -24,35 +26,32 @@ void Archive::operator()(const std::string& name, const Tensor& values) const {
   values.copy_from(from);
 }
 
-void Archive::operator()(const std::string& name, std::int64_t& value) const {
-  const Tensor t = Tensor::from<std::int64_t>({value}, {1});
+template <class T>
+void Archive::fixed(const std::string& name, std::span<T> values) const {
+  const Tensor t = Tensor::from(std::span<const T>(values), {static_cast<index_t>(values.size())});
   (*this)(name, t);
-  value = t.data<std::int64_t>()[0];
+  std::copy_n(t.data<T>(), values.size(), values.begin());
+}
+
+void Archive::operator()(const std::string& name, std::span<double> values) const {
+  fixed(name, values);
+}
+
+void Archive::operator()(const std::string& name, std::span<std::int64_t> values) const {
+  fixed(name, values);
+}
+
+void Archive::operator()(const std::string& name, std::int64_t& value) const {
+  fixed(name, std::span(&value, 1));
 }
 
 void Archive::operator()(const std::string& name, double& value) const {
-  const Tensor t = Tensor::from<double>({value}, {1});
-  (*this)(name, t);
-  value = t.data<double>()[0];
-}
-
-template <class T>
-void Archive::vector(const std::string& name, std::vector<T>& values) const {
-  if (loading()) {
-    const Tensor& from = find(name);
-    values.assign(from.data<T>(), from.data<T>() + from.numel());
-  } else {
-    out_->tensors[prefix_ + name] =
-        Tensor::from(std::span<const T>(values), {static_cast<index_t>(values.size())});
-  }
+  fixed(name, std::span(&value, 1));
 }
 
 void Archive::operator()(const std::string& name, std::vector<double>& values) const {
-  vector(name, values);
-}
-
-void Archive::operator()(const std::string& name, std::vector<std::int64_t>& values) const {
-  vector(name, values);
+  if (loading()) values.resize(static_cast<std::size_t>(find(name).numel()));
+  fixed(name, std::span(values));
 }
 
 void Archive::get(const std::string& name, multitask::State& state) const {

@@ -6,6 +6,7 @@
 #include <concord/tensor/serialize.h>
 
 #include <cstdint>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -23,12 +24,14 @@ class Archive {
     return Archive(out_, in_, prefix_ + part + "/");
   }
 
-  // Loading throws FileError for a name that is missing and for another size or element type.
+  // Loading throws FileError for a name that is missing and for another size or element type;
+  // vectors take the size that was saved.
   void operator()(const std::string& name, const Tensor& values) const;
   void operator()(const std::string& name, std::int64_t& value) const;
   void operator()(const std::string& name, double& value) const;
+  void operator()(const std::string& name, std::span<double> values) const;
+  void operator()(const std::string& name, std::span<std::int64_t> values) const;
   void operator()(const std::string& name, std::vector<double>& values) const;
-  void operator()(const std::string& name, std::vector<std::int64_t>& values) const;
   /// Something with save(multitask::State&) and load(const multitask::State&).
   template <class Owner>
   void state(const std::string& name, Owner& owner) const {
@@ -47,7 +50,7 @@ class Archive {
       : out_(out), in_(in), prefix_(std::move(prefix)) {}
   const Tensor& find(const std::string& name) const;
   template <class T>
-  void vector(const std::string& name, std::vector<T>& values) const;
+  void fixed(const std::string& name, std::span<T> values) const;
   void get(const std::string& name, multitask::State& state) const;
   void put(const std::string& name, const multitask::State& state) const;
 

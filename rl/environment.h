@@ -77,9 +77,12 @@ class VecEnv {
   Tensor actions() const;
 
   /// What a checkpoint has to keep, by name; shares memory, so that values copied into these
-  /// tensors continue a run bit for bit. The content is for the same version on the same kind of
-  /// machine, and trusted.
+  /// tensors continue a run bit for bit, on the same kind of machine. Values from outside need
+  /// check_state() before anything else is called.
   virtual std::map<std::string, Tensor> state() const = 0;
+  /// Throws FileError when state() is of another environment or version, or has a value that the
+  /// rules cannot lead to and that a step or a picture could trip over.
+  virtual void check_state() const = 0;
   /// True once reset was called, also before the checkpoint that was restored.
   virtual bool started() const = 0;
   /// A picture of environment i as it is now.

@@ -42,20 +42,25 @@ double Episodes::mean_score(int task) const {
 std::vector<Episode> Episodes::take() { return std::exchange(ended_, {}); }
 
 void Episodes::archive(const Archive& a) {
-  a("score", score_);
-  a("length", length_);
-  a("finished", finished_);
-  a("recent", recent_);
+  a("score", std::span(score_));
+  a("length", std::span(length_));
+  a("finished", std::span(finished_));
+  a("recent", std::span(recent_));
   std::vector<double> ended;
   for (const Episode& e : ended_)
     for (const double x : {double(e.task), e.score, double(e.length), double(e.at)})
       ended.push_back(x);
   a("ended", ended);
   ended_.clear();
-  for (std::size_t k = 0; k + 3 < ended.size(); k += 4)
+  for (std::size_t k = 0; k + 3 < ended.size(); k += 4) {
+    if (!(ended[k] >= 0 && ended[k] < tasks()))
+      throw FileError("checkpoint: an episode of a task that does not exist");
     ended_.push_back({static_cast<int>(ended[k]), ended[k + 1],
                       static_cast<std::int64_t>(ended[k + 2]),
                       static_cast<std::int64_t>(ended[k + 3])});
+  }
+  for (const std::int64_t n : finished_)
+    if (n < 0) throw FileError("checkpoint: a negative number of episodes");
 }
 
 }  // namespace concord::rl

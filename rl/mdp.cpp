@@ -144,6 +144,8 @@ struct Player {
     return {chosen->reward, chosen->terminal};
   }
 
+  bool valid(const State& s) const { return within(0, mdp.states() - 1, s.state); }
+
   void observe(const State& s, Observed* out) const {
     if constexpr (std::is_same_v<O, std::int64_t>) {
       *out = s.state;

@@ -69,6 +69,10 @@ class MultiEnv final : public VecEnv {
     return all;
   }
 
+  void check_state() const override {
+    for (const EnvPtr& member : members_) member->check_state();
+  }
+
   bool started() const override {
     return std::all_of(members_.begin(), members_.end(),
                        [](const EnvPtr& member) { return member->started(); });

@@ -61,8 +61,8 @@ void PopArt::update(const Theta& theta, int task, std::span<const float> targets
 }
 
 void PopArt::archive(const Archive& a) {
-  a("mean", mean_);
-  a("second", second_);
+  a("mean", std::span(mean_));
+  a("second", std::span(second_));
 }
 
 }  // namespace concord::rl

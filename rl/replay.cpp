@@ -35,7 +35,7 @@ index_t SumTree::find(double mass) const {
 
 void SumTree::archive(const Archive& a) {
   std::vector<double> priorities(nodes_.begin() + leaves_, nodes_.begin() + leaves_ + size_);
-  a("priorities", priorities);
+  a("priorities", std::span(priorities));
   for (std::size_t i = 0; i < priorities.size(); ++i) set(static_cast<index_t>(i), priorities[i]);
 }
 
@@ -171,10 +171,16 @@ void Replay::archive(const Archive& a) {
   a("action", action_);
   a("reward", reward_);
   a("kind", kind_);
-  a("head", head_);
-  a("count", count_);
+  a("head", std::span(head_));
   a("largest", largest_);
   tree_.archive(a / "tree");
+  if (!a.loading()) return;
+  for (const std::int64_t head : head_)
+    if (head < 0 || head >= length_)
+      throw FileError("checkpoint: a replay's place is outside of its ring");
+  count_ = 0;
+  for (const std::uint8_t kind : kind_.values<std::uint8_t>())
+    count_ += kind == step || kind == terminal_step;
 }
 
 TaskReplay::TaskReplay(const VecEnv& env, const Bounds& tasks, const ReplayOptions& options,

@@ -10,7 +10,12 @@
 //     Outcome step(State& s, Action a, Draws& draws) const;
 //     void observe(const State& s, Observed* out) const;         // writes every element
 //     Canvas draw(const State& s) const;
+//     bool valid(const State& s) const;                          // in the midst of an episode
 //   };
+//
+// valid() judges bytes from a file: the other functions may trust what it lets pass. A game whose
+// State indexes nothing needs none. Flags in a State are uint8_t, since a bool's byte may only be 0
+// or 1.
 //
 // An episode's time limit (EnvSpec::max_steps), automatic reset, threads, random streams and
 // checkpoints are added here.
@@ -19,7 +24,10 @@
 #include <concord/rl/draws.h>
 #include <concord/rl/environment.h>
 
-#include <cstring>
+#include <algorithm>
+#include <array>
+#include <cstdint>
+#include <string>
 #include <type_traits>
 
 namespace concord::rl {
@@ -35,6 +43,12 @@ struct EnvCount {
   std::uint64_t seed = 0;
 };
 
+/// low <= x <= high for each x.
+template <class... T>
+constexpr bool within(std::int64_t low, std::int64_t high, T... x) {
+  return ((x >= low && x <= high) && ...);
+}
+
 template <class Game>
 class Vectorised final : public VecEnv {
  public:
@@ -42,6 +56,7 @@ class Vectorised final : public VecEnv {
       : VecEnv(game.spec(), count.size),
         game_(std::move(game)),
         memory_(Tensor::zeros({count.size, sizeof(Slot)}, DType::u8)),
+        layout_(Tensor::from(std::span<const std::int64_t>(layout()), {3})),
         slots_(reinterpret_cast<Slot*>(memory_.raw())),
         width_(spec_.observation.shape.numel()) {
     const Rng streams = Rng(count.seed).fork("environment");
@@ -51,7 +66,22 @@ class Vectorised final : public VecEnv {
     }
   }
 
-  std::map<std::string, Tensor> state() const override { return {{"environments", memory_}}; }
+  std::map<std::string, Tensor> state() const override {
+    return {{"environments", memory_}, {"layout", layout_}};
+  }
+  void check_state() const override {
+    const std::array<std::int64_t, 3> own = layout();
+    if (!std::equal(own.begin(), own.end(), layout_.data<std::int64_t>()))
+      throw FileError(spec_.name + ": the saved environments are of another kind or version");
+    for (index_t i = 0; i < size_; ++i) {
+      bool valid = (slots_[i].elapsed >= 0) == started() && slots_[i].elapsed >= -1;
+      if constexpr (requires { game_.valid(slots_[i].state); })
+        valid = valid && (!started() || game_.valid(slots_[i].state));
+      if (!valid)
+        throw FileError(spec_.name + ": environment " + std::to_string(i) +
+                        " of those saved has values out of range");
+    }
+  }
   bool started() const override { return slots_[0].elapsed >= 0; }
   Canvas render(index_t i) const override { return game_.draw(slots_[i].state); }
 
@@ -66,6 +96,14 @@ class Vectorised final : public VecEnv {
     State state;
   };
   static_assert(std::is_trivially_copyable_v<Slot> && alignof(Slot) <= 64);
+
+  /// What the bytes of memory_ mean. The number goes up when a game's State keeps its size but not
+  /// its meaning.
+  std::array<std::int64_t, 3> layout() const {
+    constexpr std::int64_t kVersion = 1;
+    const std::uint64_t kind = Rng().fork(spec_.name).stream();
+    return {static_cast<std::int64_t>(kind), kVersion, sizeof(Slot)};
+  }
 
   /// Below this many environments a step is over before other threads have woken up.
   static constexpr index_t kParallelSize = 512;
@@ -121,7 +159,7 @@ class Vectorised final : public VecEnv {
   }
 
   Game game_;
-  Tensor memory_;
+  Tensor memory_, layout_;
   Slot* slots_;
   index_t width_;
 };

@@ -11,7 +11,7 @@ struct Asterix {
   static constexpr int kRows = 8;  // slot i lies on row i + 1
   struct Thing {
     std::int8_t x, dx;  // dx = 0: the slot is free
-    bool gold;
+    std::uint8_t gold;
   };
   struct State {
     std::array<Thing, kRows> things;
@@ -96,6 +96,15 @@ struct Asterix {
     if (s.spawn_speed > 1) --s.spawn_speed;
     ++s.ramp_index;
     s.ramp_timer = kRampInterval;
+  }
+
+  bool valid(const State& s) const {
+    for (const Thing& t : s.things)
+      if (!within(0, kSide - 1, t.x) || !within(-1, 1, t.dx)) return false;
+    return within(0, kSide - 1, s.x) && within(1, kRows, s.y) &&
+           within(1, kSpawnSpeed, s.spawn_speed) && within(0, kSpawnSpeed, s.spawn_timer) &&
+           within(1, kMoveSpeed, s.move_speed) && within(0, kMoveSpeed, s.move_timer) &&
+           within(-1, kRampInterval, s.ramp_timer) && within(0, kSpawnSpeed, s.ramp_index);
   }
 
   void observe(const State& s, std::uint8_t* out) const {

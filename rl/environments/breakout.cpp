@@ -12,7 +12,7 @@ struct Breakout {
   struct State {
     Board bricks;
     std::int32_t ball_x, ball_y, dx, dy, trail_x, trail_y, paddle;
-    bool struck;  // a brick was hit in the step before: the next one is passed through
+    std::uint8_t struck;  // a brick was hit in the step before: the next one is passed through
   };
   static constexpr const char* kName = "breakout";
   inline static const std::vector<std::int32_t> kMinimal = {kNoop, kLeft, kRight};
@@ -70,6 +70,11 @@ struct Breakout {
     s.ball_x = x;
     s.ball_y = y;
     return outcome;
+  }
+
+  bool valid(const State& s) const {
+    return (s.bricks & ~kBricks) == 0 && within(0, kSide - 1, s.ball_x, s.trail_x, s.paddle) &&
+           within(0, kSide - 2, s.ball_y, s.trail_y) && s.dx * s.dx == 1 && s.dy * s.dy == 1;
   }
 
   void observe(const State& s, std::uint8_t* out) const {

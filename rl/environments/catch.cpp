@@ -33,6 +33,10 @@ struct Catch {
     return {s.paddle == s.column ? 1.0F : -1.0F, true};
   }
 
+  bool valid(const State& s) const {
+    return within(0, rows - 2, s.row) && within(0, columns - 1, s.column, s.paddle);
+  }
+
   void observe(const State& s, Observed* out) const {
     std::fill(out, out + rows * columns, Observed{0});
     out[s.row * columns + s.column] = 1;

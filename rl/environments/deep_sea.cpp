@@ -34,6 +34,8 @@ struct DeepSea {
     return {reward, ++s.row == size};
   }
 
+  bool valid(const State& s) const { return within(0, size - 1, s.row, s.column); }
+
   void observe(const State& s, Observed* out) const {
     std::fill(out, out + size * size, Observed{0});
     if (s.row < size) out[s.row * size + s.column] = 1;  // below the last row nothing is seen

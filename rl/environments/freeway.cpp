@@ -22,7 +22,7 @@ struct Freeway {
   inline static const std::vector<std::int32_t> kMinimal = {kNoop, kUp, kDown};
   static constexpr std::array<Colour, 7> kColours = {kBlue,   kRed,    kFaint, kTeal,
                                                      kYellow, kOrange, kPurple};
-  static constexpr int kChickenX = 4, kMoveInterval = 3, kSteps = 2500;
+  static constexpr int kChickenX = 4, kMoveInterval = 3, kSteps = 2500, kFastest = 5;
 
   void reset(State& s, Draws& draws) const {
     s = {.y = kSide - 1, .move_timer = kMoveInterval, .steps_left = kSteps};
@@ -30,7 +30,7 @@ struct Freeway {
   }
 
   static void draw_speeds(State& s, Draws& draws) {
-    for (Car& car : s.cars) car.speed = static_cast<std::int8_t>(1 + draws.below(5));
+    for (Car& car : s.cars) car.speed = static_cast<std::int8_t>(1 + draws.below(kFastest));
     for (Car& car : s.cars) {
       if (draws.uniform() < 0.5) car.speed = static_cast<std::int8_t>(-car.speed);
       car.timer = static_cast<std::int8_t>(std::abs(car.speed));
@@ -65,6 +65,15 @@ struct Freeway {
     s.move_timer -= s.move_timer > 0;
     outcome.terminated = --s.steps_left < 0;
     return outcome;
+  }
+
+  bool valid(const State& s) const {
+    for (const Car& car : s.cars)
+      if (!within(0, kSide - 1, car.x) || !within(0, kFastest, car.timer) ||
+          !within(1, kFastest, std::abs(car.speed)))
+        return false;
+    return within(1, kSide - 1, s.y) && within(0, kMoveInterval, s.move_timer) &&
+           within(0, kSteps, s.steps_left);
   }
 
   void observe(const State& s, std::uint8_t* out) const {

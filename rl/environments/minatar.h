@@ -61,6 +61,7 @@ inline void write_plane(Board b, std::uint8_t* out) {
 ///   void reset(State&, Draws&) const;
 ///   Outcome step(State&, int action, Draws&) const;      // one of the six
 ///   void observe(const State&, std::uint8_t* planes) const;
+///   bool valid(const State&) const;
 template <class Game>
 struct MinAtar {
   struct State {
@@ -88,6 +89,8 @@ struct MinAtar {
     if (!draws.chance(sticky)) s.last = actions[action];
     return game.step(s.game, s.last, draws);
   }
+
+  bool valid(const State& s) const { return within(kNoop, kFire, s.last) && game.valid(s.game); }
 
   void observe(const State& s, Observed* out) const { game.observe(s.game, out); }
 

@@ -132,6 +132,25 @@ void Minigrid::observe(const State& s, Observed* out) const {
   }
 }
 
+bool Minigrid::valid(const State& s) const {
+  const int x = s.position % pitch() - kMargin, y = s.position / pitch() - kMargin;
+  if (!within(0, width - 1, x) || !within(0, height - 1, y) || !within(0, 3, s.direction) ||
+      !within(0, max_steps, s.steps) || !((kPortable | kinds({kEmpty})) >> kind_of(s.carried) & 1))
+    return false;
+  // Beyond the grid lie walls, or the agent could walk where its view is not in memory.
+  for (int k = 0; k < pitch() * (height + 2 * kMargin); ++k) {
+    const int column = k % pitch() - kMargin, row = k / pitch() - kMargin;
+    const Cell c = s.cells[k];
+    if (!within(0, width - 1, column) || !within(0, height - 1, row)) {
+      if (c != kWallCell) return false;
+    } else if (!within(kEmpty, kLockedDoor, kind_of(c)) ||
+               !within(kRedShade, kGreyShade, shade_of(c))) {
+      return false;
+    }
+  }
+  return true;
+}
+
 Canvas Minigrid::draw(const State& s) const {
   constexpr int kTile = 12;
   constexpr Colour kShades[] = {kRed, kGreen, kBlue, kPurple, kYellow, kGrey};

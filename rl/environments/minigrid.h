@@ -102,6 +102,7 @@ struct Minigrid {
   /// what it carries. Cells out of sight are 0.
   void observe(const State& s, Observed* out) const;
   Canvas draw(const State& s) const;
+  bool valid(const State& s) const;
 };
 
 }  // namespace concord::rl

@@ -49,7 +49,7 @@ struct Seaquest {
     Few<Swimmer, 8> divers;
     std::int32_t x, y, dx, oxygen, aboard, spawn_speed, spawn_timer, diver_timer, move_speed,
         ramp_index, shot_timer;
-    bool at_surface;
+    std::uint8_t at_surface;
   };
   static constexpr const char* kName = "seaquest";
   inline static const std::vector<std::int32_t> kMinimal = {kNoop,  kLeft, kUp,
@@ -244,6 +244,29 @@ struct Seaquest {
         outcome.terminated = true;
       }
     }
+  }
+
+  static bool inside(const Shot& t) {
+    return within(0, kSide - 1, t.x) && within(0, kSide - 2, t.y) && t.dx * t.dx == 1;
+  }
+  static bool inside(const Swimmer& t) {
+    return within(0, kSide - 1, t.x) && within(1, kSide - 2, t.y) && t.dx * t.dx == 1 &&
+           within(0, kMoveSpeed, t.move_timer) && within(0, kEnemyShotInterval, t.shot_timer);
+  }
+  template <class T, int N>
+  static bool inside(const Few<T, N>& list) {
+    return within(0, N, list.size) && std::all_of(list.items.data(), list.items.data() + list.size,
+                                                  [](const T& t) { return inside(t); });
+  }
+
+  bool valid(const State& s) const {
+    return inside(s.shots) && inside(s.enemy_shots) && inside(s.fish) && inside(s.subs) &&
+           inside(s.divers) && within(0, kSide - 1, s.x) && within(0, kSide - 2, s.y) &&
+           (s.dx == 1 || s.dx == -1) && within(0, kFull, s.oxygen) &&
+           within(-1, kMostAboard, s.aboard) && within(1, kSpawnSpeed, s.spawn_speed) &&
+           within(0, kSpawnSpeed, s.spawn_timer) && within(0, kDiverSpeed, s.diver_timer) &&
+           within(kFastestMove, kMoveSpeed, s.move_speed) && within(0, kSpawnSpeed, s.ramp_index) &&
+           within(0, kShotInterval, s.shot_timer);
   }
 
   static int gauge(int oxygen) { return oxygen * kSide / kFull; }

@@ -99,6 +99,14 @@ struct SpaceInvaders {
     return 0;
   }
 
+  bool valid(const State& s) const {
+    return s.aliens != 0 && ((s.aliens | s.shots | s.enemy_shots) & ~kBoard) == 0 &&
+           within(0, kSide - 1, s.x) && (s.direction == 1 || s.direction == -1) &&
+           within(0, kShotInterval, s.shot_timer) && within(0, kSlowest, s.alien_move_timer) &&
+           within(0, kEnemyShotInterval, s.alien_shot_timer) &&
+           within(kFastest, kSlowest, s.move_interval);
+  }
+
   void observe(const State& s, std::uint8_t* out) const {
     write_plane(cell_bit(s.x, kLastRow), out);
     write_plane(s.aliens, out + kCells);

@@ -380,6 +380,18 @@ TEST_CASE("a checkpoint of another run is refused") {
   CHECK(testing::error_text<FileError>([&] {
           other.archive(Archive::load(file));
         }).find("checkpoint: tensor 'env/environments' is of another run") == 0);
+  const auto refusal = [&](const char* name, const Tensor& values) {
+    TensorFile broken = file;
+    broken.tensors.at(name) = values;
+    A2c agent(catches(1, 4), A2cOptions(), 1);
+    return testing::error_text<FileError>([&] { agent.archive(Archive::load(broken)); });
+  };
+  CHECK(refusal("episodes/score", Tensor::zeros({3}, DType::f64))
+            .find("checkpoint: tensor 'episodes/score' is of another run") == 0);
+  CHECK(refusal("episodes/finished", Tensor::full({1}, -1, DType::i64)) ==
+        "checkpoint: a negative number of episodes");
+  CHECK(refusal("env/layout", Tensor::zeros({3}, DType::i64)) ==
+        "catch: the saved environments are of another kind or version");
 }
 
 TEST_CASE("double DQN: the online network chooses, the target network values") {
@@ -510,10 +522,18 @@ TEST_CASE("a teacher: the student becomes it when nothing else pays; gated, only
 TEST_CASE("evaluation: whole episodes of every task, as many of each environment") {
   const A2c agent(two_tasks(1), A2cOptions(), 1);
   const EnvPtr env = two_tasks(5);
-  const std::vector<double> score = evaluate(agent, *env, 7, false, 1);
-  REQUIRE(score.size() == 2);
-  CHECK(score[0] == doctest::Approx(3));
-  CHECK(score[1] == doctest::Approx(120));
+  const Evaluation all = evaluate(agent, *env, 7, false, 1);
+  REQUIRE(all.score.size() == 2);
+  CHECK(all.score[0] == doctest::Approx(3));
+  CHECK(all.score[1] == doctest::Approx(120));
+  CHECK(all.cut == 0);
+  // Episodes take 3 steps. After 4 each of the five environments has finished one and begun
+  // another; the third that task 0's first environment was to play is left out.
+  const Evaluation some = evaluate(agent, *env, 7, false, 1, 4);
+  CHECK(some.score[0] == doctest::Approx((3 * 3 + 3 * 1) / 6.0));
+  CHECK(some.score[1] == doctest::Approx((2 * 120 + 2 * 40) / 4.0));
+  CHECK(some.cut == 5);
+  CHECK_THROWS_AS(evaluate(agent, *env, 1, false, 1, 0), ValueError);
 }
 
 TEST_CASE("CartPole: PPO learns in 60,000 steps") {
@@ -585,5 +605,5 @@ TEST_CASE("continuous actions: PPO and SAC find the best one") {
   CHECK(b.episodes().mean_score(0) > -0.15);
   CHECK(b.temperature(0) < 0.5);
   const EnvPtr test = aim(1.2f);
-  CHECK(evaluate(b, *test, 4, true, 1)[0] > -0.02);
+  CHECK(evaluate(b, *test, 4, true, 1).score[0] > -0.02);
 }

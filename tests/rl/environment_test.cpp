@@ -1,4 +1,5 @@
 // What every environment promises, checked on all of the registry.
+#include <concord/rl/multi_env.h>
 #include <concord/rl/registry.h>
 #include <concord/tests/rl/playing.h>
 #include <concord/tests/testing.h>
@@ -6,6 +7,7 @@
 #include <doctest/doctest.h>
 #include <omp.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 
@@ -139,6 +141,74 @@ TEST_CASE("environments: a restored state continues bit for bit") {
     resumed->observe(b.observation);
     CHECK(bytes_of(a.observation, 4) == bytes_of(b.observation, 4));
     CHECK(history(*whole, 4, 100, 30) == history(*resumed, 4, 100, 30));
+  }
+}
+
+TEST_CASE("environments: a saved state of another kind or version is refused") {
+  const EnvPtr breakout = make_env("breakout", {.size = 2}),
+               catches = make_env("catch", {.size = 2});
+  const StepBuffers out = breakout->buffers();
+  breakout->check_state();  // before the first reset
+  breakout->reset(out.observation);
+  breakout->check_state();
+  const std::string text = "breakout: the saved environments are of another kind or version";
+  breakout->state().at("layout").copy_from(catches->state().at("layout"));
+  CHECK(error_text<FileError>([&] { breakout->check_state(); }) == text);
+  // A joined environment looks at its members.
+  std::vector<EnvPtr> members;
+  members.push_back(make_env("catch", {.size = 2}));
+  members.push_back(make_env("catch", {.size = 3}));
+  const EnvPtr joined = join(std::move(members));
+  joined->reset(joined->buffers().observation);
+  joined->check_state();
+  Tensor bytes = joined->state().at("task1.environments");
+  std::memset(bytes.raw() + bytes.bytes() / 3, 0x55, bytes.bytes() / 3);
+  CHECK(error_text<FileError>([&] { joined->check_state(); }) ==
+        "catch: environment 1 of those saved has values out of range");
+}
+
+TEST_CASE("environments: a state with a wrong byte is refused, or harmless") {
+  constexpr index_t kSize = 2, kGuard = 2;  // rows in front of and behind what may be written
+  for (const EnvEntry& entry : environments()) {
+    CAPTURE(entry.name);
+    const EnvPtr env = make_env(entry.name, {.size = kSize, .seed = 9});
+    const EnvSpec& spec = env->spec();
+    history(*env, kSize, 40);
+    const Tensor bytes = env->state().at("environments"), good = bytes.clone();
+    const Tensor wide =
+        Tensor::zeros(spec.observation.shape.insert(0, kSize + 2 * kGuard), spec.observation.dtype);
+    StepBuffers out = env->buffers();
+    out.observation = wide.rows(kGuard, kGuard + kSize);
+    const Tensor actions = env->actions();
+    const auto all_zero = [](const Tensor& t) {
+      return std::all_of(t.raw(), t.raw() + t.bytes(),
+                         [](std::byte b) { return b == std::byte{}; });
+    };
+    const Rng rng = Rng(7).fork(entry.name);
+    int refused = 0;
+    for (std::uint64_t k = 0; k < 300; ++k) {
+      bytes.copy_from(good);
+      const index_t at = rng.below(2 * k, static_cast<index_t>(bytes.bytes()));
+      bytes.data<std::uint8_t>()[at] = static_cast<std::uint8_t>(rng.bits(2 * k + 1));
+      try {
+        env->check_state();
+      } catch (const FileError&) {
+        ++refused;
+        continue;
+      }
+      env->observe(out.observation);
+      for (index_t t = 0; t < 4; ++t) {
+        CHECK(env->render(0).width() > 0);
+        testing::random_actions(*env, k, t, actions);
+        env->step(actions, out);
+      }
+      REQUIRE(all_zero(wide.rows(0, kGuard)));
+      REQUIRE(all_zero(wide.rows(kGuard + kSize, 2 * kGuard + kSize)));
+      if (spec.observation.dtype == DType::i64)
+        for (const std::int64_t s : out.observation.values<std::int64_t>())
+          REQUIRE((s >= 0 && s < spec.observation.states));
+    }
+    if (spec.observation.dtype == DType::u8) CHECK(refused > 5);
   }
 }
 
