@@ -113,11 +113,3 @@ TEST_CASE("storage: several threads may allocate and free") {
   for (auto& t : threads) t.join();
   CHECK(Allocator::of(kCpu).stats().in_use == start);
 }
-
-TEST_CASE("storage: a device that is not in the build") {
-  CHECK(concord::testing::error_text<DeviceError>([] {
-          Allocator::of({DeviceType::cuda, 1});
-        }) ==
-        "device: cuda:1 is not there: this build has no CUDA kernels (./concord --cuda builds them; "
-        "needs the CUDA Toolkit)");
-}
