@@ -56,6 +56,7 @@ constexpr std::array kBenchmarks{
               bench_multitask_memory},
     Benchmark{"rl/environments", "environments alone, random play, 256 of each, one thread",
               bench_environments},
+    Benchmark{"rl/ppo", "PPO from the first step to the last, and where its time goes", bench_ppo},
 };
 
 /// "multitask" for "multitask/mlp".

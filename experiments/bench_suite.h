@@ -99,5 +99,6 @@ Section bench_multitask_solvers(const Roofs& roofs);
 Section bench_multitask_memory(const Roofs& roofs);
 // bench_rl.cpp:
 Section bench_environments(const Roofs& roofs);
+Section bench_ppo(const Roofs& roofs);
 
 }  // namespace concord::experiments

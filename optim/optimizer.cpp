@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 
 namespace concord::optim {
@@ -140,6 +141,7 @@ void Optimizer::step_as(const Theta& theta, const Direction& d, double norm_squa
 }
 
 void Optimizer::step(const Theta& theta, const Direction& d, double shared_norm_squared) {
+  const auto start = std::chrono::steady_clock::now();
   if (&theta.store() != &store_ || &d.gradients.store() != &store_) {
     throw UsageError("optimizer: θ, gradients and optimiser belong to different parameter stores");
   }
@@ -162,6 +164,7 @@ void Optimizer::step(const Theta& theta, const Direction& d, double shared_norm_
     step_as<float>(theta, d, shared_norm_squared);
   else
     step_as<double>(theta, d, shared_norm_squared);
+  seconds_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
 }  // namespace concord::optim

@@ -57,6 +57,7 @@ class Optimizer {
   virtual std::map<std::string, Tensor> state() const = 0;
   std::int64_t steps() const { return steps_; }  ///< finished steps
   void steps(std::int64_t n) { steps_ = n; }     ///< when continuing from a checkpoint
+  double seconds() const { return seconds_; }    ///< spent in step() so far, for profiles
 
  protected:
   Optimizer(const ParameterStore& store, double rate, double decay)
@@ -78,6 +79,7 @@ class Optimizer {
   const ParameterStore& store_;
   double decay_;
   std::int64_t steps_ = 0;
+  double seconds_ = 0;
 };
 
 }  // namespace concord::optim

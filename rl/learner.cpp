@@ -47,6 +47,7 @@ Learner::Learner(const ParameterStore& store, int losses, const LearnerOptions& 
 void Learner::descend(multitask::Model& batch, Stopwatch& watch, double rate_factor) {
   optimizer_->rate(options_.rate * rate_factor);
   const multitask::Step::When when{.step = steps_, .rng = rng_};
+  const double seconds = optimizer_->seconds();
   method_->step(batch,
                 {.theta = &theta_,
                  .tape = &tape_,
@@ -56,6 +57,7 @@ void Learner::descend(multitask::Model& batch, Stopwatch& watch, double rate_fac
   if (method_->fresh()) telemetry_.record(method_->inputs(), method_->answer());
   ++steps_;
   watch.lap(Phase::backward);
+  watch.move(optimizer_->seconds() - seconds, Phase::backward, Phase::optimizer);
 }
 
 void Learner::archive(const Archive& a) {

@@ -67,6 +67,12 @@ std::vector<Tensor> masks_of(const VecEnv& env, const Bounds& bounds) {
   return masks;
 }
 
+/// Rows [first, last) of x; those of a constant share its memory.
+Var rows_of(const Var& x, index_t first, index_t last) {
+  if (first == 0 && last == x.dim(0)) return x;
+  return x.recorded() ? slice(x, 0, first, last) : Var(x.value().rows(first, last));
+}
+
 }  // namespace
 
 Bounds task_bounds(const VecEnv& env) {
@@ -105,6 +111,20 @@ std::unique_ptr<nn::Trunk> make_trunk(const Scope& scope, const ObservationSpec&
   return trunk;
 }
 
+void features_by_task(const nn::Trunk& trunk, const Context& ctx, const Var& x,
+                      const Bounds& bounds, std::vector<Var>& out) {
+  out.clear();
+  const Var all = ctx.tape ? Var() : trunk(ctx, x);
+  for (std::size_t t = 0; t + 1 < bounds.size(); ++t) {
+    if (bounds[t] == bounds[t + 1])
+      out.emplace_back();
+    else if (ctx.tape)
+      out.push_back(trunk(ctx, rows_of(x, bounds[t], bounds[t + 1])));
+    else
+      out.push_back(rows_of(all, bounds[t], bounds[t + 1]));
+  }
+}
+
 Heads::Heads(const Scope& scope, std::span<const int> groups, index_t in, index_t out, double gain)
     : outputs_(out) {
   for (std::size_t t = 0; t < groups.size(); ++t)
@@ -113,22 +133,13 @@ Heads::Heads(const Scope& scope, std::span<const int> groups, index_t in, index_
   start_orthogonal(scope, gain);
 }
 
-void Heads::operator()(const Context& ctx, const Var& features, const Bounds& bounds,
+void Heads::operator()(const Context& ctx, std::span<const Var> features,
                        std::vector<Var>& out) const {
-  const std::size_t tasks = bounds.size() - 1;
   out.clear();
-  if (heads_.size() == 1) {  // all rows at once
-    const Var y = (*heads_[0])(ctx, features);
-    for (std::size_t t = 0; t < tasks; ++t)
-      out.push_back(tasks == 1                   ? y
-                    : bounds[t] == bounds[t + 1] ? Var()
-                                                 : slice(y, 0, bounds[t], bounds[t + 1]));
-    return;
-  }
-  for (std::size_t t = 0; t < tasks; ++t)
-    out.push_back(bounds[t] == bounds[t + 1]
-                      ? Var()
-                      : (*heads_[t])(ctx, slice(features, 0, bounds[t], bounds[t + 1])));
+  for (std::size_t t = 0; t < features.size(); ++t)
+    out.push_back(features[t].value().defined()
+                      ? (*heads_[heads_.size() == 1 ? 0 : t])(ctx, features[t])
+                      : Var());
 }
 
 ActorCritic::ActorCritic(const Scope& scope, const VecEnv& env, const ActorCriticOptions& o,
@@ -153,10 +164,9 @@ ActorCritic::ActorCritic(const Scope& scope, const VecEnv& env, const ActorCriti
 
 void ActorCritic::operator()(const Context& ctx, const Var& x, const Bounds& bounds,
                              std::vector<Distribution>* policies, std::vector<Var>* values) const {
-  Var features;
-  if (policies || !critic_) features = (*actor_)(ctx, x);
+  if (policies || !critic_) features_by_task(*actor_, ctx, x, bounds, features_);
   if (policies) {
-    (*policy_)(ctx, features, bounds, outputs_);
+    (*policy_)(ctx, features_, outputs_);
     policies->resize(outputs_.size());
     for (std::size_t t = 0; t < outputs_.size(); ++t) {
       Distribution& d = (*policies)[t];
@@ -169,11 +179,12 @@ void ActorCritic::operator()(const Context& ctx, const Var& x, const Bounds& bou
     }
   }
   if (values) {
-    if (critic_) features = (*critic_)(ctx, x);
-    (*value_)(ctx, features, bounds, *values);
+    if (critic_) features_by_task(*critic_, ctx, x, bounds, features_);
+    (*value_)(ctx, features_, *values);
     for (Var& v : *values)
       if (v.value().defined()) v = view(v, {-1});
   }
+  features_.clear();  // Vars hold on to tensors
   outputs_.clear();
 }
 
@@ -189,7 +200,9 @@ QNetwork::QNetwork(const Scope& scope, const VecEnv& env, const TrunkOptions& op
 
 void QNetwork::operator()(const Context& ctx, const Var& x, const Bounds& bounds,
                           std::vector<Var>& q) const {
-  (*heads_)(ctx, (*trunk_)(ctx, x), bounds, q);
+  features_by_task(*trunk_, ctx, x, bounds, features_);
+  (*heads_)(ctx, features_, q);
+  features_.clear();
   for (std::size_t t = 0; t < q.size(); ++t)
     if (q[t].value().defined() && masks_[t].defined()) q[t] = q[t] + Var(masks_[t]);
 }

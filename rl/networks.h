@@ -41,6 +41,13 @@ struct TrunkOptions {
 std::unique_ptr<nn::Trunk> make_trunk(const Scope& scope, const ObservationSpec& spec,
                                       const TrunkOptions& options);
 
+/// Features of every task's rows of x [B, ...]: out[t] is [B_t, d], undefined where B_t = 0. While
+/// recording, each task's rows go through the trunk by themselves, so that a loss reaches its own
+/// rows alone and the sweep of T losses costs one pass: through common nodes it would carry T rows
+/// of cotangents over the whole batch, all but 1/T of them zeros.
+void features_by_task(const nn::Trunk& trunk, const Context& ctx, const Var& x,
+                      const Bounds& bounds, std::vector<Var>& out);
+
 /// Linear layers on the same features: one per task, or a single one for all.
 class Heads {
  public:
@@ -49,9 +56,8 @@ class Heads {
   /// `gain`. Names: scope.0.weight ...
   Heads(const Scope& scope, std::span<const int> groups, index_t in, index_t out, double gain);
 
-  /// Rows of task t through its head: [B_t, out]; undefined where B_t = 0.
-  void operator()(const Context& ctx, const Var& features, const Bounds& bounds,
-                  std::vector<Var>& out) const;
+  /// features[t] [B_t, in] through the head of task t: [B_t, out]; undefined where they are.
+  void operator()(const Context& ctx, std::span<const Var> features, std::vector<Var>& out) const;
   index_t outputs() const { return outputs_; }
   int heads() const { return static_cast<int>(heads_.size()); }
 
@@ -85,7 +91,7 @@ class ActorCritic {
   std::unique_ptr<Heads> policy_, value_;
   std::vector<SliceId> log_std_;  // per head
   std::vector<Tensor> masks_;     // per task
-  mutable std::vector<Var> outputs_;
+  mutable std::vector<Var> features_, outputs_;
 };
 
 /// Action values of every task: [B_t, A], of actions that do not exist -1e9.
@@ -103,6 +109,7 @@ class QNetwork {
   std::unique_ptr<nn::Trunk> trunk_;
   std::unique_ptr<Heads> heads_;
   std::vector<Tensor> masks_;
+  mutable std::vector<Var> features_;
 };
 
 /// What a network takes: u8 becomes f32, the rest is as it is.

@@ -10,7 +10,8 @@ enum class Phase {
   environment,  ///< stepping the environments
   acting,       ///< choosing actions
   forward,      ///< recording the losses
-  backward,     ///< the sweep, the multitask method and the optimiser
+  backward,     ///< the sweep and the multitask method
+  optimizer,    ///< clipping and the update
   other,        ///< returns, batches, replay
   count
 };
@@ -22,6 +23,11 @@ class Stopwatch {
     const auto now = Clock::now();
     seconds_[static_cast<std::size_t>(phase)] += std::chrono::duration<double>(now - last_).count();
     last_ = now;
+  }
+  /// So much of what was counted for one phase belongs to another.
+  void move(double seconds, Phase from, Phase to) {
+    seconds_[static_cast<std::size_t>(from)] -= seconds;
+    seconds_[static_cast<std::size_t>(to)] += seconds;
   }
   /// The time since the last call belongs to nobody.
   void start() { last_ = Clock::now(); }

@@ -76,8 +76,9 @@ double Sac::temperature(int task) const {
 
 void Sac::policy(const Context& ctx, const Var& observation, const Bounds& bounds,
                  std::vector<Distribution>& out) const {
-  std::vector<Var> outputs;
-  (*actor_heads_)(ctx, (*actor_trunk_)(ctx, observation), bounds, outputs);
+  std::vector<Var> features, outputs;
+  features_by_task(*actor_trunk_, ctx, observation, bounds, features);
+  (*actor_heads_)(ctx, features, outputs);
   out.clear();
   for (const Var& y : outputs) {
     if (!y.value().defined()) {
@@ -95,8 +96,10 @@ void Sac::policy(const Context& ctx, const Var& observation, const Bounds& bound
 void Sac::values(const Context& ctx, const Var& observation, const Var& action,
                  const Bounds& bounds, std::array<std::vector<Var>, 2>& out) const {
   const Var pair = concat({flatten(observation), action}, 1);
+  std::vector<Var> features;
   for (std::size_t k = 0; k < 2; ++k) {
-    (*critic_heads_[k])(ctx, (*critic_trunks_[k])(ctx, pair), bounds, out[k]);
+    features_by_task(*critic_trunks_[k], ctx, pair, bounds, features);
+    (*critic_heads_[k])(ctx, features, out[k]);
     for (Var& q : out[k]) q = view(q, {-1});
   }
 }

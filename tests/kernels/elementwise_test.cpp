@@ -1,3 +1,4 @@
+#include <bit>
 #include <limits>
 #include <string>
 
@@ -62,6 +63,59 @@ TEST_CASE_TEMPLATE("unary: some values by hand", T, float, double) {
   CHECK(value(UnaryOp::tanh, 0.5) == doctest::Approx(std::tanh(0.5)));
   CHECK(value(UnaryOp::exp, 1) == doctest::Approx(std::exp(1.0)));
   CHECK(value(UnaryOp::gelu, 1) == doctest::Approx(0.8413447460685429));
+}
+
+TEST_CASE("unary: exp, tanh and sigmoid of floats are near libm's in double, wherever they stand") {
+  struct Case {
+    UnaryOp op;
+    double (*exact)(double);
+    double ulps;
+    float at_minus_infinity, at_minus_zero, at_infinity;
+  };
+  constexpr float kInfinity = std::numeric_limits<float>::infinity();
+  const Case cases[] = {
+      {UnaryOp::exp, [](double x) { return std::exp(x); }, 2, 0, 1, kInfinity},
+      {UnaryOp::tanh, [](double x) { return std::tanh(x); }, 2, -1, -0.0f, 1},
+      {UnaryOp::sigmoid, [](double x) { return 1 / (1 + std::exp(-x)); }, 3, 0, 0.5f, 1}};
+  std::vector<float> x;
+  for (std::uint32_t bits = 0; bits < 0x7F800000u; bits += 9973)  // all exponents, both signs
+    for (const float sign : {1.0f, -1.0f}) x.push_back(sign * std::bit_cast<float>(bits));
+  const auto n = static_cast<index_t>(x.size());
+  const auto bits_equal = [](float a, float b) {
+    return std::bit_cast<std::uint32_t>(a) == std::bit_cast<std::uint32_t>(b);
+  };
+  for (const Case& c : cases) {
+    CAPTURE(std::string(kUnaryNames[static_cast<int>(c.op)]));
+    std::vector<float> y(x.size());
+    cpu::unary_forward<float>(c.op, {}, n, x.data(), y.data());
+    double worst = 0;
+    for (std::size_t i = 0; i < x.size(); ++i) {
+      const double exact = c.exact(x[i]), e = std::abs(exact);
+      if (e > std::numeric_limits<float>::max()) {
+        CHECK(y[i] == kInfinity);
+      } else {
+        const double ulp = std::ldexp(1.0, e > 0 ? std::max(std::ilogb(e), -126) - 23 : -149);
+        worst = std::max(worst, std::abs(y[i] - exact) / ulp);
+      }
+    }
+    CHECK(worst <= c.ulps);
+    // In a register of the vectorised loop, in its remainder, alone: the same bits.
+    for (const index_t shift : {1, 3, 7, 31}) {
+      std::vector<float> shifted(x.size());
+      cpu::unary_forward<float>(c.op, {}, n - shift, x.data() + shift, shifted.data());
+      CHECK(std::equal(shifted.begin(), shifted.end() - shift, y.begin() + shift, bits_equal));
+    }
+    const auto value = [&](float at) {
+      float out = 0;
+      cpu::unary_forward<float>(c.op, {}, 1, &at, &out);
+      return out;
+    };
+    for (std::size_t i = 0; i < x.size(); i += 97) CHECK(bits_equal(value(x[i]), y[i]));
+    CHECK(value(-kInfinity) == c.at_minus_infinity);
+    CHECK(bits_equal(value(-0.0f), c.at_minus_zero));
+    CHECK(value(kInfinity) == c.at_infinity);
+    CHECK(std::isnan(value(std::numeric_limits<float>::quiet_NaN())));
+  }
 }
 
 TEST_CASE_TEMPLATE("binary: every op under broadcasting", T, float, double) {

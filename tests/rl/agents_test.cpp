@@ -16,6 +16,7 @@
 #include <omp.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <cstring>
 #include <functional>
@@ -446,6 +447,47 @@ TEST_CASE("several tasks: one row per task, or per task and part; any method sta
       CHECK(agent.episodes().mean_score(1) == 120);
     }
   }
+}
+
+TEST_CASE("several tasks: recorded task by task, the networks say what they say at once") {
+  const EnvPtr env = two_tasks(1);
+  for (const bool separate : {true, false}) {
+    ParameterStore store;
+    ActorCriticOptions o;
+    o.separate = separate;
+    const auto groups = head_groups(2);
+    const ActorCritic network(Scope(store), *env, o, groups, groups);
+    const Theta theta(store);
+    theta.initialize(Rng(2));
+    const Tensor x = Tensor::from<float>({0.5f, -1, 2, 0.25f, -3}, {5, 1});
+    Tape tape;
+    std::vector<Distribution> recorded, said;
+    std::vector<Var> recorded_values, values;
+    network({.theta = &theta, .tape = &tape}, x, {0, 3, 5}, &recorded, &recorded_values);
+    network({.theta = &theta}, x, {0, 3, 5}, &said, &values);
+    for (const std::size_t t : {0, 1}) {
+      CHECK(testing::relative_error(recorded[t].log_p.value(), said[t].log_p.value()) == 0);
+      CHECK(testing::relative_error(recorded_values[t].value(), values[t].value()) == 0);
+    }
+    network({.theta = &theta, .tape = &tape}, x, {0, 0, 5}, &recorded, nullptr);
+    CHECK(!recorded[0].log_p.value().defined());
+    CHECK(recorded[1].log_p.dim(0) == 5);
+  }
+}
+
+TEST_CASE("the stopwatch: every moment of an iteration belongs to one phase") {
+  Ppo agent(two_tasks(1), PpoOptions(), 1);
+  const auto start = std::chrono::steady_clock::now();
+  agent.iterate();
+  const double elapsed =
+      std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  double sum = 0;
+  for (int phase = 0; phase < static_cast<int>(Phase::count); ++phase) {
+    CHECK(agent.watch().seconds(Phase{phase}) > 0);
+    sum += agent.watch().seconds(Phase{phase});
+  }
+  CHECK(sum <= elapsed);
+  CHECK(sum > 0.8 * elapsed);
 }
 
 TEST_CASE("actor and critic apart, the method 'sum': the same run as together") {

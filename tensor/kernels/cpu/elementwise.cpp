@@ -32,6 +32,20 @@ namespace unary_ops {
   };
 CONCORD_UNARY_OPS(CONCORD_FUNCTOR)
 #undef CONCORD_FUNCTOR
+
+// libm is called element by element; these vectorise.
+template <>
+float exp::f(float x, float, float) const {
+  return exp_of(x);
+}
+template <>
+float tanh::f(float x, float, float) const {
+  return tanh_of(x);
+}
+template <>
+float sigmoid::f(float x, float, float) const {
+  return sigmoid_of(x);
+}
 }  // namespace unary_ops
 
 namespace binary_ops {

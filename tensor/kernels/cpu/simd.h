@@ -1,5 +1,5 @@
-// What the CPU kernels share: compiler vector types, sums in a fixed order, an exponential that
-// vectorises, and when threads pay.
+// What the CPU kernels share: compiler vector types, sums in a fixed order, functions that
+// vectorise, and when threads pay.
 //
 // Everything here is portable C++ plus the vector extension of GCC and clang; the width is the
 // target's. A sum depends on the width, never on alignment, threads or neighbouring rows.
@@ -126,6 +126,27 @@ inline float exp_of(float x) {
   const float scale_a = std::bit_cast<float>((half + 127) << 23);
   const float scale_b = std::bit_cast<float>((whole - half + 127) << 23);
   return p * scale_a * scale_b;
+}
+
+/// 1 / (1 + e^-x) the same way: 1 / (1 + e) or e / (1 + e) with e = e^-|x|, at most 3 ulp off.
+inline float sigmoid_of(float x) {
+  const float e = exp_of(-std::abs(x));
+  return (x < 0.0f ? e : 1.0f) / (1.0f + e);
+}
+
+/// tanh x, the same way, at most 2 ulp off (tests/kernels/elementwise_test.cpp). For |x| below 5/8
+/// a polynomial (Cephes' tanhf), since the other form, 1 - 2 / (e^(2|x|) + 1), would cancel there.
+/// The sign is put back last, so that -0 stays -0.
+inline float tanh_of(float x) {
+  const float a = std::abs(x), z = a * a;
+  float p = -5.70498872745e-3f;
+  p = p * z + 2.06390887954e-2f;
+  p = p * z - 5.37397155531e-2f;
+  p = p * z + 1.33314422036e-1f;
+  p = p * z - 3.33332819422e-1f;
+  const float near_zero = p * z * a + a;
+  const float elsewhere = 1.0f - 2.0f / (exp_of(2.0f * a) + 1.0f);
+  return std::copysign(a < 0.625f ? near_zero : elsewhere, x);
 }
 
 /// Starting a team of threads costs some microseconds: worth it above about this many simple
