@@ -1,0 +1,50 @@
+// A fiber: a stack, and where on it to go on. Switching from one to another costs a few
+// nanoseconds, since only the registers that a function call must preserve are kept.
+#pragma once
+
+#include <cstddef>
+
+#if !defined(__x86_64__)
+#include <ucontext.h>
+#endif
+
+namespace cuda_on_cpu {
+
+class Fiber {
+ public:
+  /// The stack that the operating system gave this thread.
+  Fiber();
+  /// A stack of its own. `number` shifts its start within the page, or all stacks would fight for
+  /// the same lines of the cache.
+  explicit Fiber(int number);
+  ~Fiber();
+  Fiber(const Fiber&) = delete;
+  Fiber& operator=(const Fiber&) = delete;
+
+  /// The next switch to this fiber calls `entry`, which must not return. Whatever the stack held is
+  /// forgotten.
+  void prepare(void (*entry)());
+  /// Leaves `from`, which is running, for `to`. Returns when somebody switches back; never if
+  /// `from` ends.
+  static void go(Fiber& from, Fiber& to, bool from_ends = false);
+  /// Ends the sanitiser's record of a fiber that will not go on; before prepare() or destruction.
+  void forget();
+
+ private:
+  static void enter();
+
+  std::byte* stack_ = nullptr;  // null: the operating system's
+  std::size_t offset_ = 0;
+  void (*entry_)() = nullptr;
+#if defined(__x86_64__)
+  void* top_ = nullptr;  // the stack pointer while it does not run
+#else
+  ucontext_t context_{};
+#endif
+  const void* bottom_ = nullptr;  // for the address sanitiser
+  std::size_t size_ = 0;
+  void* fake_stack_ = nullptr;
+  void* watched_ = nullptr;  // for the thread sanitiser
+};
+
+}  // namespace cuda_on_cpu
