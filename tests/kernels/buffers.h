@@ -46,6 +46,9 @@ class Buffer {
   /// Row 0 as an operand that all rows share.
   kernels::Rows<T> shared() { return {row(0), 0, nullptr, count_, false}; }
 
+  /// Everything, canaries too.
+  std::vector<T>& values() { return values_; }
+
   bool canaries_alive() {
     std::vector<bool> inside(values_.size(), false);
     for (int r = 0; r < count_; ++r) {

@@ -1,6 +1,8 @@
 # The CUDA part, compiled by nvcc (tensor/CMakeLists.txt) and, for the tests, as C++ for the CPU
 # (tests/cuda_on_cpu/CMakeLists.txt).
 set(CONCORD_CUDA_SOURCES
+  conv.cu
+  gemm.cu
   memory.cu
   runtime.cu
   table.cu)

@@ -8,6 +8,8 @@ template <class T>
 const kernels::Kernels<T>& table(int device) {
   static const kernels::Kernels<T> kTable = [] {
     kernels::Kernels<T> k{};
+    kernels::cuda::set_gemm(k);
+    kernels::cuda::set_conv(k);
     return k;
   }();
   kernels::cuda::run_on(device);
