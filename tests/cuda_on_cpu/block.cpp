@@ -123,6 +123,7 @@ class Block {
   Fiber* on_ = nullptr;  // the one that runs
   std::vector<std::unique_ptr<Fiber>> fibers_;
   std::vector<Fiber*> spare_;
+  std::size_t turn_ = 0;
 
   Orders* orders_ = nullptr;
   std::vector<Array> arrays_;
@@ -136,6 +137,7 @@ void Block::run(const Grid& grid, std::size_t number, Schedule schedule) {
   on_ = &own_;
   leave();
   if (error_) {
+    acquire(grid.end());
     // The other threads' fibers stay where they are; their stacks are used again from the start.
     spare_.clear();
     for (const auto& fiber : fibers_) spare_.push_back(fiber.get());
@@ -186,13 +188,16 @@ void Block::begin(const Grid& grid, std::size_t number) {
   orders_ = reinterpret_cast<Orders*>(kept_.back().get());
   kept_.reserve(kept_.size() + 64);  // nothing of the machine's own may grow inside a CUDA thread
   arrays_.reserve(64);
-  // One fiber for each thread, made while no CUDA thread runs: it would be ordered after its maker.
-  spare_.clear();
-  while (fibers_.size() < n)
+  // One fiber for each thread, made while no CUDA thread runs. Two blocks in a row use different
+  // ones, since what one fiber does is ordered.
+  while (fibers_.size() < 2 * n)
     fibers_.push_back(std::make_unique<Fiber>(static_cast<int>(fibers_.size())));
-  for (std::size_t i = n; i-- > 0;) {
-    fibers_[i]->prepare(&Block::carry);
-    spare_.push_back(fibers_[i].get());
+  turn_ ^= 1;
+  spare_.clear();
+  for (std::size_t i = 0; i < n; ++i) {
+    Fiber& fiber = *fibers_[2 * i + turn_];
+    fiber.prepare(&Block::carry);
+    spare_.push_back(&fiber);
   }
 }
 
@@ -217,16 +222,17 @@ void Block::run_fresh(Fiber& own) {
   t.fiber = &own;
   t.state = State::running;
   threadIdx = t.index;
+  acquire(grid_->start());
   try {
     grid_->thread();
   } catch (...) {
     error_ = std::current_exception();
+    release(grid_->end());
     Fiber::go(own, own_, true);
   }
   // Another thread may have run meanwhile: `t` went on last, and is current again.
   t.state = State::returned;
   warps_[static_cast<std::size_t>(t.number / warpSize)].returned |= 1u << t.number % warpSize;
-  release(grid_->end());
 }
 
 /// The fiber that goes on now: the operating system's when no thread can.
@@ -259,6 +265,7 @@ Fiber& Block::spare() {
 
 /// Lets another thread go on; returns when the one that calls may.
 void Block::leave(bool ends) {
+  release(grid_->end());  // also of a thread that will be given up
   Fiber& from = *on_;
   Fiber& to = next();
   if (&to == &from) return;

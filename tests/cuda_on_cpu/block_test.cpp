@@ -12,6 +12,12 @@ using cuda_on_cpu::Schedule;
 
 namespace {
 
+#if defined(__SANITIZE_THREAD__)
+constexpr bool kThreadSanitizer = true;
+#else
+constexpr bool kThreadSanitizer = false;
+#endif
+
 /// n values of device memory, copied in and out at once.
 template <class T>
 class Array {
@@ -152,6 +158,51 @@ __global__ void count(unsigned* counter, int* most) {
   atomicMax(most, static_cast<int>(threadIdx.x));
 }
 
+__global__ void shuffle_as_fence(float* out) {
+  CUDA_ON_CPU_SHARED(float, tile, [32]);
+  const unsigned lane = threadIdx.x;
+  tile[lane] = static_cast<float>(lane);
+  __shfl_sync(0xffffffffu, 1, 0);
+  out[lane] = tile[31 - lane];
+}
+
+/// Right: the last block to finish adds up what the others left.
+__global__ void last_block_sums(const float* x, float* parts, unsigned* finished, float* sum) {
+  CUDA_ON_CPU_SHARED(bool, last, );
+  if (threadIdx.x == 0) {
+    parts[blockIdx.x] = x[2 * blockIdx.x] + x[2 * blockIdx.x + 1];
+    __threadfence();
+    last = atomicAdd(finished, 1u) == gridDim.x - 1;
+    __threadfence();
+  }
+  __syncthreads();
+  if (!last || threadIdx.x > 0) return;
+  float s = 0;
+  for (unsigned b = 0; b < gridDim.x; ++b) s += parts[b];
+  *sum = s;
+}
+
+/// Right: warps exchange through shared memory with __syncwarp only.
+__global__ void warp_reverse(int* values) {
+  CUDA_ON_CPU_SHARED(int, tile, [64]);
+  const unsigned t = threadIdx.x;
+  for (int i = 0; i < 3; ++i) {
+    tile[t] = values[t];
+    __syncwarp();
+    values[t] = tile[t ^ 31u];
+    __syncwarp();
+  }
+}
+
+__global__ void all_write(float* out) { *out = static_cast<float>(blockIdx.x); }
+
+__global__ void writes_beyond(int which, float* out) {
+  CUDA_ON_CPU_SHARED(float, fixed, [32]);
+  CUDA_ON_CPU_DYNAMIC_SHARED(float, dynamic);
+  float* const memory = which == 0 ? out : which == 1 ? fixed : dynamic;
+  memory[threadIdx.x + (threadIdx.x == 31)] = 1;
+}
+
 __global__ void diverges() {
   if (threadIdx.x < 32)
     __syncthreads();
@@ -214,6 +265,7 @@ TEST_CASE("barrier: a tree in shared memory sums in every thread order") {
 
 TEST_CASE_TEMPLATE_DEFINE("barrier: one that is missing shows in some thread order", Kept,
                           missing) {
+  if (kThreadSanitizer) return;  // says so itself, below
   const Array<float> in(numbers(256));
   Array<float> right(std::vector<float>{0});
   run(tree_sum<511>, 1, 256, 0, in, right);
@@ -270,6 +322,44 @@ TEST_CASE("atomics: of integers, across blocks") {
   run(count, 37, 61, 0, counter, most);
   CHECK(counter.values()[0] == 37 * 61);
   CHECK(most.values()[0] == 60);
+}
+
+TEST_CASE("fences: the last block reads what the others wrote; a warp meets by itself") {
+  const std::vector<float> x = numbers(26);
+  const Array<float> in(x);
+  float want = 0;
+  for (const float v : x) want += v;
+  std::vector<int> ramp(64);
+  for (int i = 0; i < 64; ++i) ramp[i] = i;
+  CHECK(failures([&] {
+          Array<float> parts(std::vector<float>(13, 0.f)), sum(std::vector<float>{0});
+          Array<unsigned> finished({0u});
+          run(last_block_sums, 13, 128, 0, in, parts, finished, sum);
+          Array<int> values(ramp);
+          run(warp_reverse, 1, 64, 0, values);
+          return sum.values()[0] == want && values.values()[40] == (40 ^ 31);
+        }) == 0);
+}
+
+// What only a sanitiser can see, one at a time since each ends the program (CMakeLists.txt).
+TEST_CASE("overrun: global memory" * doctest::skip()) {
+  run(writes_beyond, 1, 32, 128, 0, Array<float>(std::vector<float>(32)));
+}
+TEST_CASE("overrun: static shared memory" * doctest::skip()) {
+  run(writes_beyond, 1, 32, 128, 1, nullptr);
+}
+TEST_CASE("overrun: dynamic shared memory" * doctest::skip()) {
+  run(writes_beyond, 1, 32, 128, 2, nullptr);
+}
+TEST_CASE("race: a missing barrier" * doctest::skip()) {
+  Array<float> sum(std::vector<float>{0});
+  run(tree_sum<511 - 16>, 1, 256, 0, Array<float>(numbers(256)), sum);
+}
+TEST_CASE("race: a shuffle used as a fence" * doctest::skip()) {
+  run(shuffle_as_fence, 1, 32, 0, Array<float>(std::vector<float>(32)));
+}
+TEST_CASE("race: two blocks write one element" * doctest::skip()) {
+  run(all_write, 2, 1, 0, Array<float>({0.f}));
 }
 
 TEST_CASE("findings: each names kernel, block and line") {

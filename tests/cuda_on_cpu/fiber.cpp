@@ -64,31 +64,23 @@ Fiber::Fiber(int number) : offset_(static_cast<std::size_t>(number % 16) * 192) 
   mprotect(stack_, kStack, PROT_READ | PROT_WRITE);
   bottom_ = stack_;
   size_ = kStack;
+#if defined(CUDA_ON_CPU_RACE)
+  watched_ = __tsan_create_fiber(0);
+#endif
 }
 
 Fiber::~Fiber() {
   if (!stack_) return;
-  forget();
+#if defined(CUDA_ON_CPU_RACE)
+  __tsan_destroy_fiber(watched_);
+#endif
   allow(stack_, kStack);
   munmap(stack_ - kPage, kPage + kStack);
-}
-
-void Fiber::forget() {
-#if defined(CUDA_ON_CPU_RACE)
-  if (watched_ && stack_) __tsan_destroy_fiber(watched_);
-  watched_ = nullptr;
-#endif
 }
 
 void Fiber::prepare(void (*entry)()) {
   entry_ = entry;
   allow(stack_, kStack);  // a fiber that was given up left its variables' surroundings closed
-#if defined(CUDA_ON_CPU_RACE)
-  forget();
-  watched_ = __tsan_create_fiber(0);
-  // Fresh pages: accesses of the thread that had this stack before are no races with the next one.
-  mmap(stack_, kStack, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
-#endif
 #if defined(__x86_64__)
   // What the switch takes from a stack: six registers and a return address, above which a function
   // expects its own return address 8 bytes off a multiple of 16.

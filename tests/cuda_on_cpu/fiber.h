@@ -14,8 +14,9 @@ class Fiber {
  public:
   /// The stack that the operating system gave this thread.
   Fiber();
-  /// A stack of its own. `number` shifts its start within the page, or all stacks would fight for
-  /// the same lines of the cache.
+  /// A stack of its own, and for the race check a thread of its own, which counts as ordered after
+  /// what its maker has done so far. `number` shifts its start within the page, or all stacks would
+  /// fight for the same lines of the cache.
   explicit Fiber(int number);
   ~Fiber();
   Fiber(const Fiber&) = delete;
@@ -27,8 +28,6 @@ class Fiber {
   /// Leaves `from`, which is running, for `to`. Returns when somebody switches back; never if
   /// `from` ends.
   static void go(Fiber& from, Fiber& to, bool from_ends = false);
-  /// Ends the sanitiser's record of a fiber that will not go on; before prepare() or destruction.
-  void forget();
 
  private:
   static void enter();
@@ -44,7 +43,7 @@ class Fiber {
   const void* bottom_ = nullptr;  // for the address sanitiser
   std::size_t size_ = 0;
   void* fake_stack_ = nullptr;
-  void* watched_ = nullptr;  // for the thread sanitiser
+  void* watched_ = nullptr;  // the thread sanitiser's thread
 };
 
 }  // namespace cuda_on_cpu

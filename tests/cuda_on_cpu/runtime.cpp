@@ -75,7 +75,7 @@ void watch_faults();
 class Memory {
  public:
   static constexpr std::size_t kRange = std::size_t{32} << 30, kPage = 4096;
-  /// Between allocations; with the address sanitiser, accesses to it are reported.
+  /// Between allocations; the address sanitiser reports accesses to it.
   static constexpr std::size_t kGap = 256;
 
   /// Null when `limit` bytes do not suffice.
@@ -90,7 +90,10 @@ class Memory {
     if (at + bytes + kGap > kRange) return nullptr;
     live_[at] = bytes;
     used_ += bytes;
-    end_ = std::max(end_, (at + bytes + kPage - 1) / kPage * kPage);
+    if (const std::size_t end = (at + bytes + kGap + kPage - 1) / kPage * kPage; end > end_) {
+      forbid(base_ + end_, end - end_);
+      end_ = end;
+    }
     allow(base_ + at, bytes);
     open();
     std::fill_n(base_ + at, bytes, std::byte{0xff});  // NaN: reading what was never written shows
@@ -132,7 +135,6 @@ class Memory {
         mmap(nullptr, kRange, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (range == MAP_FAILED) throw std::bad_alloc();
     base_ = static_cast<std::byte*>(range);
-    forbid(base_, kRange);
     // In use: opened while it was being reserved.
     if (depth_ > 0) mprotect(base_, end_, PROT_READ | PROT_WRITE);
   }

@@ -66,6 +66,9 @@ void launch(const char* name, void (*kernel)(Parameters...), dim3 grid, dim3 blo
   config.blockDim = block;
   config.dynamicSmemBytes = shared_bytes;
   config.stream = stream();
+#if defined(CUDA_ON_CPU)
+  config.cuda_on_cpu_name = name;
+#endif
   launched(name, grid, block, shared_bytes,
            cudaLaunchKernelEx(&config, kernel, static_cast<Parameters>(arguments)...));
 }
