@@ -3,6 +3,10 @@
 set(CONCORD_CUDA_SOURCES
   conv.cu
   gemm.cu
+  gram.cu
   memory.cu
+  norm.cu
+  optim.cu
+  pool.cu
   runtime.cu
   table.cu)

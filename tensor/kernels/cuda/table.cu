@@ -10,6 +10,10 @@ const kernels::Kernels<T>& table(int device) {
     kernels::Kernels<T> k{};
     kernels::cuda::set_gemm(k);
     kernels::cuda::set_conv(k);
+    kernels::cuda::set_pool(k);
+    kernels::cuda::set_norm(k);
+    kernels::cuda::set_optim(k);
+    kernels::cuda::set_gram(k);
     return k;
   }();
   kernels::cuda::run_on(device);
