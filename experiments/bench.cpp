@@ -2,6 +2,7 @@
 #include <concord/experiments/bench_suite.h>
 #include <concord/experiments/info.h>
 #include <concord/tensor/check.h>
+#include <concord/tensor/device.h>
 
 #include <fmt/format.h>
 
@@ -54,6 +55,15 @@ constexpr std::array kBenchmarks{
               bench_multitask_solvers},
     Benchmark{"multitask/memory", "peak memory of a PCGrad step beside its parts, MB",
               bench_multitask_memory},
+    Benchmark{"cuda/resnet18",
+              "a step on an H100: ResNet-18 on 32x32 images, batch 256, SGD with momentum",
+              bench_cuda_resnet18},
+    Benchmark{"cuda/resnet50",
+              "a step on an H100: ResNet-50 on 224x224 images, batch 64, SGD with momentum",
+              bench_cuda_resnet50},
+    Benchmark{"cuda/tasks",
+              "a step on an H100: ResNet-18 on 32x32 images, batch 64, PCGrad with 10 tasks",
+              bench_cuda_tasks},
     Benchmark{"rl/environments", "environments alone, random play, 256 of each, one thread",
               bench_environments},
     Benchmark{"rl/ppo", "PPO from the first step to the last, and where its time goes", bench_ppo},
@@ -167,7 +177,8 @@ int bench(const BenchOptions& options) {
     fmt::print(stderr, "warning: {}\n", warning);
   }
 
-  const Roofs roofs = measure_roofs();
+  Roofs roofs = measure_roofs();
+  if (!options.model) roofs.device = devices().back();
   Json all = Json::object({{"machine", machine(threads)},
                            {"roofs", Json::object({{"gemm_flop_per_s", roofs.gemm},
                                                    {"copy_bytes_per_s", roofs.copy},

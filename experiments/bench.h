@@ -25,6 +25,7 @@ struct BenchOptions {
   std::vector<std::string> names;  ///< empty: all; "multitask" for all of "multitask/..."
   bool list = false;               ///< only say which there are
   bool json = false;               ///< one JSON object instead of tables
+  bool model = false;              ///< cuda/...: compute only, also where there is a device
   int threads = 0;                 ///< 0: as info.h chooses
 };
 

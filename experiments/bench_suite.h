@@ -3,6 +3,7 @@
 
 #include <concord/experiments/json.h>
 #include <concord/experiments/table.h>
+#include <concord/tensor/types.h>
 
 #include <cstdint>
 #include <functional>
@@ -24,12 +25,13 @@ std::vector<Timing> time_in_turns(const std::vector<std::function<void()>>& func
                                   double seconds = 0.3);
 Timing time(const std::function<void()>& f, double seconds = 0.3);
 
-/// What the machine reaches, by the minimum of the times.
+/// What the machine reaches, by the minimum of the times, and where the CUDA benchmarks measure.
 struct Roofs {
   double gemm = 0;   ///< FLOP/s of a 1024 x 1024 x 1024 product in f32
   double copy = 0;   ///< bytes/s, read and written, of memcpy on arrays beyond the caches
   double triad = 0;  ///< bytes/s of a[i] = b[i] + s c[i]
   double read = 0;   ///< bytes/s of a sum
+  Device device;     ///< the CPU: they only compute what a device would take
 };
 Roofs measure_roofs();
 
@@ -97,6 +99,10 @@ Section bench_multitask_mlp(const Roofs& roofs);
 Section bench_multitask_resnet18(const Roofs& roofs);
 Section bench_multitask_solvers(const Roofs& roofs);
 Section bench_multitask_memory(const Roofs& roofs);
+// bench_cuda.cpp:
+Section bench_cuda_resnet18(const Roofs& roofs);
+Section bench_cuda_resnet50(const Roofs& roofs);
+Section bench_cuda_tasks(const Roofs& roofs);
 // bench_rl.cpp:
 Section bench_environments(const Roofs& roofs);
 Section bench_ppo(const Roofs& roofs);

@@ -23,17 +23,19 @@ Trainee::Trainee(const Options& o)
           {.input = o.input,
            .outputs = std::vector<index_t>(static_cast<std::size_t>(o.tasks), kClasses),
            .hidden = o.hidden})),
-      theta_(store_),
+      theta_(store_, DType::f32, o.device),
       optimizer_(optim::make_optimizer(o.optimizer, theta_, {.rate = kRate, .momentum = 0.9})),
       input_(Tensor::empty(o.input.insert(0, o.batch))),
       losses_(static_cast<std::size_t>(o.tasks)) {
   theta_.initialize(Rng(1));
   Rng(1).fork("input").fill_uniform(input_, -1, 1);
+  input_ = input_.to(o.device);
   for (int t = 0; t < o.tasks; ++t) {
     const Rng rng = Rng(1).fork("labels").fork(static_cast<std::uint64_t>(t));
-    const Tensor& labels = labels_.emplace_back(Tensor::empty({o.batch}, DType::i64));
+    const Tensor labels = Tensor::empty({o.batch}, DType::i64);
     for (index_t i = 0; i < o.batch; ++i)
       labels.data<std::int64_t>()[i] = rng.below(static_cast<std::uint64_t>(i), kClasses);
+    labels_.push_back(labels.to(o.device));
   }
 }
 

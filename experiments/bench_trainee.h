@@ -23,6 +23,7 @@ class Trainee {
     int tasks = 1;
     std::string_view optimizer = "sgd";  ///< optim/registry.h; sgd with momentum 0.9
     std::vector<index_t> hidden{};       ///< of the mlp
+    Device device = kCpu;
   };
   explicit Trainee(const Options& options);
 
@@ -42,6 +43,7 @@ class Trainee {
 
   int tasks() const { return static_cast<int>(losses_.size()); }
   index_t batch() const { return input_.dim(0); }
+  const Tensor& input() const { return input_; }
   Tape& tape() { return tape_; }
   std::span<const Var> losses() const { return losses_; }
   const ParameterStore& store() const { return store_; }

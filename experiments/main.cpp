@@ -158,6 +158,7 @@ int parse_and_call(int argc, char** argv) {
   c->add_option("names", bench.names, "which benchmarks; without a name, all");
   c->add_flag("--list", bench.list, "only say which there are");
   c->add_flag("--json", bench.json, "one JSON object instead of tables");
+  c->add_flag("--model", bench.model, "cuda/...: compute what an H100 takes, measure nothing");
   threads_option(c, bench.threads);
 
   int info_threads = 0;

@@ -201,8 +201,7 @@ void Block::begin(const Grid& grid, std::size_t number) {
   }
 }
 
-// --- Who runs next
-// -----------------------------------------------------------------------------------
+// --- Who runs next -------------------------------------------------------------------------------
 
 /// A carrier's life: threads that have not begun, one after the other.
 void Block::carry() {
@@ -285,8 +284,7 @@ void Block::wake(Thread** threads, std::size_t count) {
   }
 }
 
-// --- Meeting
-// -------------------------------------------------------------------------------------------
+// --- Meeting -------------------------------------------------------------------------------------
 
 void Block::barrier(Place place) {
   Thread& me = *current_;
@@ -388,8 +386,7 @@ void Block::check_all_returned() const {
   found(what);
 }
 
-// --- Shared memory
-// ---------------------------------------------------------------------------------------
+// --- Shared memory -------------------------------------------------------------------------------
 
 std::byte* Block::array(const void* site, std::size_t bytes) {
   for (const Array& a : arrays_)

@@ -69,7 +69,6 @@ const char* cublasGetStatusName(cublasStatus_t status) {
   }
   return "unknown";
 }
-const char* cublasGetStatusString(cublasStatus_t status) { return cublasGetStatusName(status); }
 
 cublasStatus_t cublasCreate(cublasHandle_t* handle) {
   *handle = new cublasContext;
@@ -85,10 +84,6 @@ cublasStatus_t cublasSetStream(cublasHandle_t handle, cudaStream_t stream) {
 }
 /// OpenBLAS computes in the precision of its operands in every mode.
 cublasStatus_t cublasSetMathMode(cublasHandle_t, cublasMath_t) { return CUBLAS_STATUS_SUCCESS; }
-cublasStatus_t cublasSetWorkspace(cublasHandle_t, void* memory, std::size_t bytes) {
-  if (memory) cuda_on_cpu::check_device_memory(memory, bytes, "cuBLAS workspace");
-  return CUBLAS_STATUS_SUCCESS;
-}
 
 #define CUDA_ON_CPU_GEMM(T, letter)                                                                \
   cublasStatus_t cublas##letter##gemm(                                                             \

@@ -12,7 +12,6 @@
 
 #include <algorithm>
 #include <array>
-#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <deque>
@@ -30,7 +29,6 @@ struct Operation {
   std::function<void()> work;
 };
 using Operations = std::vector<Operation>;
-using Clock = std::chrono::steady_clock;
 
 }  // namespace
 }  // namespace cuda_on_cpu
@@ -39,7 +37,6 @@ using cuda_on_cpu::Operations;
 
 struct CUstream_st {
   int device = 0;
-  bool with_null_stream = false;  // waits for, and is waited for by, the null stream
   bool destroyed = false;
   std::deque<cuda_on_cpu::Operation> queue;
   std::uint64_t queued = 0, done = 0;  // operations since its creation
@@ -50,9 +47,6 @@ struct CUevent_st {
   cudaStream_t stream = nullptr;
   std::uint64_t ticket = 0;
   CUgraph_st* capture = nullptr;
-  // Shared with the queue: an event may be destroyed before the device comes to it.
-  std::shared_ptr<cuda_on_cpu::Clock::time_point> time =
-      std::make_shared<cuda_on_cpu::Clock::time_point>();
 };
 struct CUgraph_st {
   Operations operations;
@@ -67,8 +61,7 @@ namespace {
 
 void watch_faults();
 
-// --- Device memory
-// -------------------------------------------------------------------------------------
+// --- Device memory -------------------------------------------------------------------------------
 
 /// A device's memory: one range of addresses that no access is allowed to, except while the
 /// device works. Host code that follows a device pointer ends with a message.
@@ -127,7 +120,6 @@ class Memory {
                ? static_cast<std::ptrdiff_t>(next->first + next->second - at)
                : -1;
   }
-  std::size_t used() const { return used_; }
 
  private:
   void reserve() {
@@ -135,8 +127,6 @@ class Memory {
         mmap(nullptr, kRange, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (range == MAP_FAILED) throw std::bad_alloc();
     base_ = static_cast<std::byte*>(range);
-    // In use: opened while it was being reserved.
-    if (depth_ > 0) mprotect(base_, end_, PROT_READ | PROT_WRITE);
   }
 
   std::byte* base_ = nullptr;
@@ -159,7 +149,6 @@ struct Machine {
   std::array<Memory, kMaxDevices> memory;
   std::map<const std::byte*, std::size_t> pinned;
   std::vector<std::unique_ptr<CUstream_st>> streams;  // kept when destroyed: events name them
-  std::map<Function, int> dynamic_shared_limits;
   std::map<std::string, cudaError_t> failures;
 };
 
@@ -228,8 +217,7 @@ bool pinned(const void* p) {
   return p < next->first + next->second;
 }
 
-// --- Streams
-// ---------------------------------------------------------------------------------------------
+// --- Streams -------------------------------------------------------------------------------------
 
 /// Device memory is accessible while one of these lives.
 class Working {
@@ -254,15 +242,13 @@ void run_until(CUstream_st& s, std::uint64_t ticket) {
   }
 }
 
-void run_all(int device, bool only_with_null_stream = false) {
-  for (const auto& s : machine().streams)
-    if (s->device == device && (s->with_null_stream || !only_with_null_stream))
-      run_until(*s, s->queued);
+void run_all() {
+  for (const auto& s : machine().streams) run_until(*s, s->queued);
 }
 
-bool usable(cudaStream_t s) { return !s || !s->destroyed; }
+bool usable(cudaStream_t s) { return s && !s->destroyed; }
 
-const char kCopy = 0, kSet = 0, kRecord = 0, kWait = 0;  // keys of operations
+const char kCopy = 0, kSet = 0, kWait = 0;  // keys of operations
 
 cudaError_t copy(void* to, const void* from, std::size_t bytes, cudaMemcpyKind kind,
                  cudaStream_t stream) {
@@ -270,12 +256,13 @@ cudaError_t copy(void* to, const void* from, std::size_t bytes, cudaMemcpyKind k
   if (bytes == 0) return cudaSuccess;
   const bool wants_to = kind == cudaMemcpyHostToDevice || kind == cudaMemcpyDeviceToDevice;
   const bool wants_from = kind == cudaMemcpyDeviceToHost || kind == cudaMemcpyDeviceToDevice;
-  if (kind != cudaMemcpyDefault && (wants_to != to_device || wants_from != from_device))
+  if (wants_to != to_device || wants_from != from_device)
     throw Finding("copy: from " + std::string(from_device ? "device" : "host") + " to " +
                   (to_device ? "device" : "host") + " memory, the call says otherwise");
   if (to_device) check_device_memory(to, bytes, "copy, target");
   if (from_device) check_device_memory(from, bytes, "copy, source");
-  const bool records = stream && stream->capture;
+  if (!usable(stream)) return cudaErrorInvalidResourceHandle;
+  const bool records = stream->capture;
 
   // The driver copies pageable memory away at the call; it reads page-locked memory when the
   // stream gets there, and so what the host has written to it meanwhile.
@@ -289,7 +276,7 @@ cudaError_t copy(void* to, const void* from, std::size_t bytes, cudaMemcpyKind k
     std::memmove(to, staged ? staged.get() : from, bytes);
   });
   // Into pageable memory a copy waits.
-  if (!to_device && !pinned(to) && !records && stream) run_until(*stream, stream->queued);
+  if (!to_device && !pinned(to) && !records) run_until(*stream, stream->queued);
   return error;
 }
 
@@ -304,13 +291,7 @@ bool capturing(bool but_relaxed) {
 
 cudaError_t enqueue(cudaStream_t stream, const void* key, std::function<void()> work) {
   if (!usable(stream)) return cudaErrorInvalidResourceHandle;
-  if (!stream) {
-    // The null stream comes after all work of the streams bound to it, and before theirs to come.
-    if (capturing(true)) return cudaErrorStreamCaptureUnsupported;
-    run_all(chosen_device, true);
-    const Working working(chosen_device);
-    work();
-  } else if (stream->capture) {
+  if (stream->capture) {
     stream->capture->operations.push_back({key, std::move(work)});
   } else {
     stream->queue.push_back({key, std::move(work)});
@@ -338,8 +319,7 @@ std::size_t pending() {
   return sum;
 }
 
-// --- Launches
-// --------------------------------------------------------------------------------------------
+// --- Launches ------------------------------------------------------------------------------------
 
 namespace {
 
@@ -348,9 +328,8 @@ std::string name_of(const cudaLaunchConfig_t& config) {
 }
 
 // Limits of compute capability 9.0 (CUDA C++ Programming Guide, table of technical specifications).
-constexpr std::size_t kStaticShared = 48 << 10, kMostShared = 227 << 10, kAllShared = 228 << 10;
-constexpr unsigned kMostThreads = 1024, kMostGridYZ = 65535, kResidentThreads = 2048;
-constexpr int kResidentBlocks = 32;
+constexpr std::size_t kMostShared = 48 << 10;  // more must be asked for
+constexpr unsigned kMostThreads = 1024, kMostThreadsZ = 64, kMostGridYZ = 65535;
 
 }  // namespace
 
@@ -362,46 +341,22 @@ void check_argument(const cudaLaunchConfig_t& config, const void* pointer, int p
 }
 
 cudaError_t enqueue(const cudaLaunchConfig_t& c, Function kernel, std::function<void()> thread) {
-  return call("cudaLaunchKernelEx", [&](Machine& m) {
+  return call("cudaLaunchKernelEx", [&](Machine&) {
     const std::size_t threads = std::size_t{c.blockDim.x} * c.blockDim.y * c.blockDim.z;
     const std::size_t blocks = std::size_t{c.gridDim.x} * c.gridDim.y * c.gridDim.z;
-    const auto raised = m.dynamic_shared_limits.find(kernel);
-    const std::size_t shared = raised == m.dynamic_shared_limits.end()
-                                   ? kStaticShared
-                                   : static_cast<std::size_t>(raised->second);
-    if (threads == 0 || threads > kMostThreads || c.blockDim.z > 64 || blocks == 0 ||
+    if (threads == 0 || threads > kMostThreads || c.blockDim.z > kMostThreadsZ || blocks == 0 ||
         c.gridDim.x > 0x7fffffffu || c.gridDim.y > kMostGridYZ || c.gridDim.z > kMostGridYZ)
       return cudaErrorInvalidConfiguration;
-    if (c.dynamicSmemBytes > shared) return cudaErrorInvalidValue;
+    if (c.dynamicSmemBytes > kMostShared) return cudaErrorInvalidValue;
     Grid grid{c.gridDim, c.blockDim, c.dynamicSmemBytes, name_of(c), std::move(thread)};
     return enqueue(c.stream, reinterpret_cast<const void*>(kernel),
                    [grid = std::move(grid)] { run(grid); });
   });
 }
 
-cudaError_t set_dynamic_shared_limit(Function kernel, int bytes) {
-  return call("cudaFuncSetAttribute", [&](Machine& m) {
-    if (bytes < 0 || static_cast<std::size_t>(bytes) > kMostShared) return cudaErrorInvalidValue;
-    m.dynamic_shared_limits[kernel] = bytes;
-    return cudaSuccess;
-  });
-}
-
-cudaError_t resident_blocks(int* blocks, Function, int threads, std::size_t shared) {
-  return call("cudaOccupancyMaxActiveBlocksPerMultiprocessor", [&](Machine&) {
-    // Threads come in whole warps, each block takes 1 KiB of shared memory for itself. Registers,
-    // which only nvcc knows (-Xptxas -v), can make it fewer.
-    const int by_threads = static_cast<int>(kResidentThreads) / ((threads + 31) / 32 * 32);
-    const int by_shared = static_cast<int>(kAllShared / (shared + 1024));
-    *blocks = std::min({by_threads, by_shared, kResidentBlocks});
-    return cudaSuccess;
-  });
-}
-
 }  // namespace cuda_on_cpu
 
-// ===== The functions of the CUDA runtime
-// ====================================================================
+// ===== The functions of the CUDA runtime =========================================================
 using namespace cuda_on_cpu;
 
 namespace {
@@ -421,9 +376,6 @@ constexpr Error kErrors[] = {
     {cudaErrorInvalidResourceHandle, "cudaErrorInvalidResourceHandle", "invalid resource handle"},
     {cudaErrorIllegalState, "cudaErrorIllegalState",
      "the operation cannot be performed in the present state"},
-    {cudaErrorNotReady, "cudaErrorNotReady", "device not ready"},
-    {cudaErrorIllegalAddress, "cudaErrorIllegalAddress",
-     "an illegal memory access was encountered"},
     {cudaErrorLaunchFailure, "cudaErrorLaunchFailure", "unspecified launch failure"},
     {cudaErrorStreamCaptureUnsupported, "cudaErrorStreamCaptureUnsupported",
      "operation not permitted when stream is capturing"},
@@ -444,7 +396,6 @@ const Error& find(cudaError_t code) {
 
 const char* cudaGetErrorName(cudaError_t e) { return find(e).name; }
 const char* cudaGetErrorString(cudaError_t e) { return find(e).text; }
-cudaError_t cudaPeekAtLastError() { return last_error; }
 cudaError_t cudaGetLastError() { return std::exchange(last_error, cudaSuccess); }
 
 cudaError_t cudaGetDeviceCount(int* count) {
@@ -458,40 +409,17 @@ cudaError_t cudaSetDevice(int device) {
     return cudaSuccess;
   });
 }
-cudaError_t cudaGetDevice(int* device) {
-  *device = chosen_device;
-  return cudaSuccess;
-}
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp* p, int device) {
   return call(__func__, [&](Machine& m) {
     if (device < 0 || device >= m.devices) return cudaErrorInvalidDevice;
     *p = {};
     std::strcpy(p->name, "CUDA on CPU");
     p->totalGlobalMem = m.limit;
-    p->sharedMemPerBlock = kStaticShared;
-    p->sharedMemPerBlockOptin = kMostShared;
     p->major = 9;
     p->multiProcessorCount = 4;
-    p->maxThreadsPerBlock = kMostThreads;
-    p->warpSize = warpSize;
     return cudaSuccess;
   });
 }
-cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int device) {
-  cudaDeviceProp p;
-  const cudaError_t error = cudaGetDeviceProperties(&p, device);
-  *value = attribute == cudaDevAttrMultiProcessorCount ? p.multiProcessorCount
-                                                       : static_cast<int>(p.sharedMemPerBlockOptin);
-  return error;
-}
-cudaError_t cudaDeviceSynchronize() {
-  return call(__func__, [](Machine&) {
-    if (capturing(false)) return cudaErrorStreamCaptureUnsupported;
-    run_all(chosen_device);
-    return cudaSuccess;
-  });
-}
-
 cudaError_t cudaMalloc(void** memory, std::size_t bytes) {
   return call(__func__, [&](Machine& m) {
     *memory = nullptr;
@@ -507,7 +435,7 @@ cudaError_t cudaFree(void* memory) {
     if (!memory) return cudaSuccess;
     const int device = device_of(memory);
     if (device < 0) return cudaErrorInvalidValue;
-    for (int d = 0; d < m.devices; ++d) run_all(d);
+    run_all();
     return m.memory[device].release(memory) ? cudaSuccess : cudaErrorInvalidValue;
   });
 }
@@ -521,26 +449,16 @@ cudaError_t cudaMallocHost(void** memory, std::size_t bytes) {
 }
 cudaError_t cudaFreeHost(void* memory) {
   return call(__func__, [&](Machine& m) {
-    for (int d = 0; d < m.devices; ++d) run_all(d);
+    run_all();
     auto* p = static_cast<std::byte*>(memory);
     if (p && m.pinned.erase(p) == 0) return cudaErrorInvalidValue;
     delete[] p;
     return cudaSuccess;
   });
 }
-cudaError_t cudaMemGetInfo(std::size_t* free, std::size_t* total) {
-  return call(__func__, [&](Machine& m) {
-    *total = m.limit;
-    *free = m.limit - std::min(m.limit, m.memory[chosen_device].used());
-    return cudaSuccess;
-  });
-}
 cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t bytes, cudaMemcpyKind kind,
                             cudaStream_t stream) {
   return call(__func__, [&](Machine&) { return copy(to, from, bytes, kind, stream); });
-}
-cudaError_t cudaMemcpy(void* to, const void* from, std::size_t bytes, cudaMemcpyKind kind) {
-  return call(__func__, [&](Machine&) { return copy(to, from, bytes, kind, nullptr); });
 }
 cudaError_t cudaMemcpyPeerAsync(void* to, int to_device, const void* from, int from_device,
                                 std::size_t bytes, cudaStream_t stream) {
@@ -559,19 +477,16 @@ cudaError_t cudaMemsetAsync(void* to, int byte, std::size_t bytes, cudaStream_t 
 
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned flags) {
   return call(__func__, [&](Machine& m) {
+    if (flags != cudaStreamNonBlocking) return cudaErrorInvalidValue;
     m.streams.push_back(std::make_unique<CUstream_st>());
     *stream = m.streams.back().get();
     (*stream)->device = chosen_device;
-    (*stream)->with_null_stream = flags != cudaStreamNonBlocking;
     return cudaSuccess;
   });
 }
-cudaError_t cudaStreamCreate(cudaStream_t* stream) {
-  return cudaStreamCreateWithFlags(stream, cudaStreamDefault);
-}
 cudaError_t cudaStreamDestroy(cudaStream_t stream) {
   return call(__func__, [&](Machine&) {
-    if (!stream || stream->destroyed) return cudaErrorInvalidResourceHandle;
+    if (!usable(stream)) return cudaErrorInvalidResourceHandle;
     run_until(*stream, stream->queued);
     stream->destroyed = true;
     return cudaSuccess;
@@ -580,32 +495,16 @@ cudaError_t cudaStreamDestroy(cudaStream_t stream) {
 cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
   return call(__func__, [&](Machine&) {
     if (!usable(stream)) return cudaErrorInvalidResourceHandle;
-    if (!stream) {
-      run_all(chosen_device, true);
-    } else {
-      if (stream->capture) return cudaErrorStreamCaptureUnsupported;
-      run_until(*stream, stream->queued);
-    }
+    if (stream->capture) return cudaErrorStreamCaptureUnsupported;
+    run_until(*stream, stream->queued);
     return cudaSuccess;
   });
 }
-/// The device gets one operation further while somebody asks whether it is there yet.
-cudaError_t cudaStreamQuery(cudaStream_t stream) {
-  return call(__func__, [&](Machine&) {
-    if (!stream || stream->done == stream->queued) return cudaSuccess;
-    run_until(*stream, stream->done + 1);
-    return cudaErrorNotReady;
-  });
-}
-
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned) {
   return call(__func__, [&](Machine&) {
     *event = new CUevent_st;
     return cudaSuccess;
   });
-}
-cudaError_t cudaEventCreate(cudaEvent_t* event) {
-  return cudaEventCreateWithFlags(event, cudaEventDefault);
 }
 /// At once: what waits for it has noted the stream and the ticket.
 cudaError_t cudaEventDestroy(cudaEvent_t event) {
@@ -616,12 +515,11 @@ cudaError_t cudaEventDestroy(cudaEvent_t event) {
 }
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
   return call(__func__, [&](Machine&) {
-    const cudaError_t error =
-        enqueue(stream, &kRecord, [time = event->time] { *time = cuda_on_cpu::Clock::now(); });
+    if (!usable(stream)) return cudaErrorInvalidResourceHandle;
     event->stream = stream;
-    event->ticket = stream ? stream->queued : 0;
-    event->capture = stream ? stream->capture : nullptr;
-    return error;
+    event->ticket = stream->queued;
+    event->capture = stream->capture;
+    return cudaSuccess;
   });
 }
 cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned) {
@@ -629,7 +527,7 @@ cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned
     if (event->capture) {
       // A stream that waits for an event of a recording becomes part of it. Operations are kept in
       // the order of the calls, which respects all their dependences.
-      if (stream) stream->capture = event->capture;
+      stream->capture = event->capture;
       return cudaSuccess;
     }
     if (!event->stream) return cudaSuccess;
@@ -644,25 +542,9 @@ cudaError_t cudaEventSynchronize(cudaEvent_t event) {
     return cudaSuccess;
   });
 }
-cudaError_t cudaEventQuery(cudaEvent_t event) {
-  return call(__func__, [&](Machine&) {
-    if (!event->stream || event->stream->done >= event->ticket) return cudaSuccess;
-    run_until(*event->stream, event->stream->done + 1);
-    return cudaErrorNotReady;
-  });
-}
-cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t from, cudaEvent_t to) {
-  return call(__func__, [&](Machine&) {
-    for (cudaEvent_t e : {from, to})
-      if (e->stream && e->stream->done < e->ticket) return cudaErrorNotReady;
-    *milliseconds = std::chrono::duration<float, std::milli>(*to->time - *from->time).count();
-    return cudaSuccess;
-  });
-}
-
 cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode mode) {
   return call(__func__, [&](Machine&) {
-    if (!stream || stream->capture) return cudaErrorStreamCaptureUnsupported;
+    if (!usable(stream) || stream->capture) return cudaErrorStreamCaptureUnsupported;
     stream->capture = new CUgraph_st;
     stream->capture->mode = mode;
     return cudaSuccess;
@@ -676,10 +558,6 @@ cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph) {
       if (s->capture == *graph) s->capture = nullptr;
     return cudaSuccess;
   });
-}
-cudaError_t cudaStreamIsCapturing(cudaStream_t stream, cudaStreamCaptureStatus* status) {
-  *status = stream && stream->capture ? cudaStreamCaptureStatusActive : cudaStreamCaptureStatusNone;
-  return cudaSuccess;
 }
 cudaError_t cudaGraphInstantiate(cudaGraphExec_t* exec, cudaGraph_t graph, unsigned long long) {
   return call(__func__, [&](Machine&) {

@@ -99,9 +99,18 @@ inline ConvLaunch conv_launch(const ConvGeometry& g, ConvPass pass, std::size_t 
   const ConvTile tile = conv_tile(launch.way);
   launch.blocks = blocks(tile);
   launch.flops = 2 * launch.blocks * tile.m * tile.n * steps;
-  if (weights) {  // two blocks for each multiprocessor, 256 pixels or more for each block
-    launch.parts = std::clamp<index_t>(over(2 * kMultiprocessors, launch.blocks), 1,
-                                       std::max<index_t>(steps / 256, 1));
+  if (weights) {
+    // So many parts that two to four blocks for each multiprocessor leave the fewest idle at the
+    // end; 256 pixels or more for each block.
+    const index_t tiles = launch.blocks, most = std::max<index_t>(steps / 256, 1);
+    const index_t last = std::min(4 * kMultiprocessors / tiles, most);
+    launch.parts = std::clamp<index_t>(2 * kMultiprocessors / tiles, 1, most);
+    for (index_t parts = launch.parts + 1; parts <= last; ++parts) {
+      if (over(tiles * parts, kMultiprocessors) * launch.parts <
+          over(tiles * launch.parts, kMultiprocessors) * parts) {
+        launch.parts = parts;
+      }
+    }
     launch.blocks *= launch.parts;
     if (launch.parts > 1) {
       launch.bytes += static_cast<index_t>(element) * 2 * launch.parts * g.weight_size();

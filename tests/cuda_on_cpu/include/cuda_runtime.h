@@ -17,18 +17,14 @@
 
 #define CUDA_ON_CPU 1
 
-// --- Qualifiers: where a function runs makes no difference here
-// ------------------------------------
+// --- Qualifiers: where a function runs makes no difference here ----------------------------------
 #define __global__
 #define __device__
 #define __host__
-#define __constant__
 #define __forceinline__ inline __attribute__((always_inline))
 #define __align__(n) __attribute__((aligned(n)))
 #define __launch_bounds__(...)
 
-// --- Small vectors. Their alignment is what allows one wide load
-// -------------------------------------
 struct uint3 {
   unsigned x, y, z;
 };
@@ -38,32 +34,12 @@ struct dim3 {
   constexpr dim3(uint3 v) : x(v.x), y(v.y), z(v.z) {}
 };
 
-#define CUDA_ON_CPU_VECTORS(T, name)                            \
-  struct alignas(2 * sizeof(T)) name##2 {                       \
-    T x, y;                                                     \
-  };                                                            \
-  struct alignas(sizeof(T) == 8 ? 16 : 4 * sizeof(T)) name##4 { \
-    T x, y, z, w;                                               \
-  };                                                            \
-  constexpr name##2 make_##name##2(T x, T y) { return {x, y}; } \
-  constexpr name##4 make_##name##4(T x, T y, T z, T w) { return {x, y, z, w}; }
-CUDA_ON_CPU_VECTORS(float, float)
-CUDA_ON_CPU_VECTORS(double, double)
-CUDA_ON_CPU_VECTORS(int, int)
-CUDA_ON_CPU_VECTORS(unsigned, uint)
-CUDA_ON_CPU_VECTORS(long long, longlong)
-CUDA_ON_CPU_VECTORS(unsigned short, ushort)
-CUDA_ON_CPU_VECTORS(unsigned char, uchar)
-#undef CUDA_ON_CPU_VECTORS
-
-// --- Where am I? Set by the scheduler whenever it continues a thread (block.cpp)
-// ----------------------
+// --- Where am I? Set by the scheduler whenever it continues a thread (block.cpp) -----------------
 inline constinit thread_local uint3 threadIdx{}, blockIdx{};
 inline constinit thread_local dim3 blockDim, gridDim;
 inline constexpr int warpSize = 32;
 
-// --- Meeting other threads
-// ----------------------------------------------------------------------------
+// --- Meeting other threads -----------------------------------------------------------------------
 namespace cuda_on_cpu {
 
 /// A line of a kernel; default arguments take the caller's.
@@ -118,12 +94,6 @@ T __shfl_sync(unsigned mask, T value, int source, int width = 32, CUDA_ON_CPU_PL
   return cuda_on_cpu::shuffle(mask, value, segment + (source & (width - 1)), {file, line});
 }
 template <class T>
-T __shfl_up_sync(unsigned mask, T value, unsigned delta, int width = 32, CUDA_ON_CPU_PLACE) {
-  const int own = cuda_on_cpu::lane(), from = own - static_cast<int>(delta);
-  const int segment = own & ~(width - 1);
-  return cuda_on_cpu::shuffle(mask, value, from < segment ? own : from, {file, line});
-}
-template <class T>
 T __shfl_down_sync(unsigned mask, T value, unsigned delta, int width = 32, CUDA_ON_CPU_PLACE) {
   const int own = cuda_on_cpu::lane(), from = own + static_cast<int>(delta);
   const int last = own | (width - 1);
@@ -155,38 +125,16 @@ inline int __all_sync(unsigned mask, int predicate, CUDA_ON_CPU_PLACE) {
 #define CUDA_ON_CPU_DYNAMIC_SHARED(T, name) \
   T* const name = reinterpret_cast<T*>(cuda_on_cpu::dynamic_shared())
 
-// --- Atomics: integers only. Sums of floats would depend on the order of the threads
-// -----------------
-template <class T, class F>
-T atomic_update(T* to, F&& next) {
-  T old = __atomic_load_n(to, __ATOMIC_RELAXED);
-  while (
-      !__atomic_compare_exchange_n(to, &old, next(old), true, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
-  }
-  return old;
-}
-#define CUDA_ON_CPU_ATOMICS(T)                                                                \
-  inline T atomicAdd(T* to, T v) { return __atomic_fetch_add(to, v, __ATOMIC_RELAXED); }      \
-  inline T atomicOr(T* to, T v) { return __atomic_fetch_or(to, v, __ATOMIC_RELAXED); }        \
-  inline T atomicAnd(T* to, T v) { return __atomic_fetch_and(to, v, __ATOMIC_RELAXED); }      \
-  inline T atomicExch(T* to, T v) { return __atomic_exchange_n(to, v, __ATOMIC_RELAXED); }    \
-  inline T atomicMin(T* to, T v) {                                                            \
-    return atomic_update(to, [v](T old) { return v < old ? v : old; });                       \
-  }                                                                                           \
-  inline T atomicMax(T* to, T v) {                                                            \
-    return atomic_update(to, [v](T old) { return v > old ? v : old; });                       \
-  }                                                                                           \
-  inline T atomicCAS(T* to, T expected, T v) {                                                \
-    __atomic_compare_exchange_n(to, &expected, v, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED); \
-    return expected;                                                                          \
-  }
-CUDA_ON_CPU_ATOMICS(int)
-CUDA_ON_CPU_ATOMICS(unsigned)
-CUDA_ON_CPU_ATOMICS(unsigned long long)
-#undef CUDA_ON_CPU_ATOMICS
+// --- Atomics -------------------------------------------------------------------------------------
+// Of integers only: a sum of floats would depend on the order of the threads.
+#define CUDA_ON_CPU_ATOMIC_ADD(T) \
+  inline T atomicAdd(T* to, T v) { return __atomic_fetch_add(to, v, __ATOMIC_RELAXED); }
+CUDA_ON_CPU_ATOMIC_ADD(int)
+CUDA_ON_CPU_ATOMIC_ADD(unsigned)
+CUDA_ON_CPU_ATOMIC_ADD(unsigned long long)
+#undef CUDA_ON_CPU_ATOMIC_ADD
 
-// --- Arithmetic
-// ----------------------------------------------------------------------------------------
+// --- Arithmetic ----------------------------------------------------------------------------------
 /// For all types: an overload for int alone would silently truncate floats. For floats as fmin:
 /// the number wins over a NaN.
 template <class A, class B>
@@ -201,32 +149,9 @@ requires(std::is_arithmetic_v<A>&& std::is_arithmetic_v<B>) constexpr auto max(A
   const T x = a, y = b;
   return y > x || x != x ? y : x;
 }
-inline float rsqrtf(float x) { return 1.0f / sqrtf(x); }
-inline float rsqrt(float x) { return rsqrtf(x); }
-inline double rsqrt(double x) { return 1.0 / sqrt(x); }
-template <class T>
-T __ldg(const T* from) {
-  return *from;
-}
-inline unsigned __umulhi(unsigned a, unsigned b) {
-  return static_cast<unsigned>(std::uint64_t{a} * b >> 32);
-}
-__extension__ typedef unsigned __int128 cuda_on_cpu_uint128;
-inline unsigned long long __umul64hi(unsigned long long a, unsigned long long b) {
-  return static_cast<unsigned long long>(static_cast<cuda_on_cpu_uint128>(a) * b >> 64);
-}
 inline int __popc(unsigned x) { return std::popcount(x); }
-inline int __clz(int x) { return std::countl_zero(static_cast<unsigned>(x)); }
-inline int __ffs(int x) { return __builtin_ffs(x); }
-inline int __float_as_int(float x) { return std::bit_cast<int>(x); }
-inline unsigned __float_as_uint(float x) { return std::bit_cast<unsigned>(x); }
-inline float __int_as_float(int x) { return std::bit_cast<float>(x); }
-inline float __uint_as_float(unsigned x) { return std::bit_cast<float>(x); }
-inline long long __double_as_longlong(double x) { return std::bit_cast<long long>(x); }
-inline double __longlong_as_double(long long x) { return std::bit_cast<double>(x); }
 
-// ===== The host's side
-// ===================================================================================
+// ===== The host's side ===========================================================================
 enum cudaError_t {
   cudaSuccess = 0,
   cudaErrorInvalidValue = 1,
@@ -235,8 +160,6 @@ enum cudaError_t {
   cudaErrorNoDevice = 100,
   cudaErrorInvalidDevice = 101,
   cudaErrorInvalidResourceHandle = 400,
-  cudaErrorNotReady = 600,
-  cudaErrorIllegalAddress = 700,
   cudaErrorLaunchFailure = 719,
   cudaErrorStreamCaptureUnsupported = 900,
   cudaErrorIllegalState = 401,
@@ -245,32 +168,22 @@ enum cudaError_t {
 const char* cudaGetErrorName(cudaError_t);
 const char* cudaGetErrorString(cudaError_t);
 cudaError_t cudaGetLastError();
-cudaError_t cudaPeekAtLastError();
 
 // Devices
 struct cudaDeviceProp {
   char name[256];
-  std::size_t totalGlobalMem, sharedMemPerBlock, sharedMemPerBlockOptin;
-  int major, minor, multiProcessorCount, maxThreadsPerBlock, warpSize;
-};
-enum cudaDeviceAttr {
-  cudaDevAttrMultiProcessorCount = 16,
-  cudaDevAttrMaxSharedMemoryPerBlockOptin = 97
+  std::size_t totalGlobalMem;
+  int major, minor, multiProcessorCount;
 };
 cudaError_t cudaGetDeviceCount(int*);
 cudaError_t cudaSetDevice(int);
-cudaError_t cudaGetDevice(int*);
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp*, int device);
-cudaError_t cudaDeviceGetAttribute(int*, cudaDeviceAttr, int device);
-cudaError_t cudaDeviceSynchronize();
 
 // Memory
 enum cudaMemcpyKind {
-  cudaMemcpyHostToHost,
-  cudaMemcpyHostToDevice,
+  cudaMemcpyHostToDevice = 1,
   cudaMemcpyDeviceToHost,
-  cudaMemcpyDeviceToDevice,
-  cudaMemcpyDefault
+  cudaMemcpyDeviceToDevice
 };
 struct CUstream_st;
 struct CUevent_st;
@@ -289,30 +202,23 @@ template <class T>
 cudaError_t cudaMallocHost(T** memory, std::size_t bytes) {
   return cudaMallocHost(reinterpret_cast<void**>(memory), bytes);
 }
-cudaError_t cudaMemGetInfo(std::size_t* free, std::size_t* total);
-cudaError_t cudaMemcpy(void* to, const void* from, std::size_t bytes, cudaMemcpyKind);
 cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t bytes, cudaMemcpyKind,
-                            cudaStream_t = nullptr);
+                            cudaStream_t);
 cudaError_t cudaMemcpyPeerAsync(void* to, int to_device, const void* from, int from_device,
-                                std::size_t bytes, cudaStream_t = nullptr);
-cudaError_t cudaMemsetAsync(void* to, int byte, std::size_t bytes, cudaStream_t = nullptr);
+                                std::size_t bytes, cudaStream_t);
+cudaError_t cudaMemsetAsync(void* to, int byte, std::size_t bytes, cudaStream_t);
 
-// Streams and events
-enum { cudaStreamDefault = 0, cudaStreamNonBlocking = 1 };
-enum { cudaEventDefault = 0, cudaEventDisableTiming = 2 };
-cudaError_t cudaStreamCreate(cudaStream_t*);
+// Streams and events. The null stream, with its rules of its own, is not there.
+enum { cudaStreamNonBlocking = 1 };
+enum { cudaEventDisableTiming = 2 };
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t*, unsigned flags);
 cudaError_t cudaStreamDestroy(cudaStream_t);
 cudaError_t cudaStreamSynchronize(cudaStream_t);
-cudaError_t cudaStreamQuery(cudaStream_t);
 cudaError_t cudaStreamWaitEvent(cudaStream_t, cudaEvent_t, unsigned flags = 0);
-cudaError_t cudaEventCreate(cudaEvent_t*);
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t*, unsigned flags);
 cudaError_t cudaEventDestroy(cudaEvent_t);
-cudaError_t cudaEventRecord(cudaEvent_t, cudaStream_t = nullptr);
+cudaError_t cudaEventRecord(cudaEvent_t, cudaStream_t);
 cudaError_t cudaEventSynchronize(cudaEvent_t);
-cudaError_t cudaEventQuery(cudaEvent_t);
-cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t from, cudaEvent_t to);
 
 // Graphs
 struct CUgraph_st;
@@ -324,13 +230,11 @@ enum cudaStreamCaptureMode {
   cudaStreamCaptureModeThreadLocal,
   cudaStreamCaptureModeRelaxed
 };
-enum cudaStreamCaptureStatus { cudaStreamCaptureStatusNone, cudaStreamCaptureStatusActive };
 struct cudaGraphExecUpdateResultInfo {
   int result;
 };
 cudaError_t cudaStreamBeginCapture(cudaStream_t, cudaStreamCaptureMode);
 cudaError_t cudaStreamEndCapture(cudaStream_t, cudaGraph_t*);
-cudaError_t cudaStreamIsCapturing(cudaStream_t, cudaStreamCaptureStatus*);
 cudaError_t cudaGraphInstantiate(cudaGraphExec_t*, cudaGraph_t, unsigned long long flags = 0);
 cudaError_t cudaGraphExecUpdate(cudaGraphExec_t, cudaGraph_t, cudaGraphExecUpdateResultInfo*);
 cudaError_t cudaGraphLaunch(cudaGraphExec_t, cudaStream_t);
@@ -338,16 +242,12 @@ cudaError_t cudaGraphDestroy(cudaGraph_t);
 cudaError_t cudaGraphExecDestroy(cudaGraphExec_t);
 
 // Launching
-struct cudaLaunchAttribute;
 struct cudaLaunchConfig_t {
   dim3 gridDim, blockDim;
   std::size_t dynamicSmemBytes = 0;
   cudaStream_t stream = nullptr;
-  cudaLaunchAttribute* attrs = nullptr;
-  unsigned numAttrs = 0;
   const char* cuda_on_cpu_name = nullptr;  ///< ours: the kernel's name for findings
 };
-enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize = 8 };
 
 namespace cuda_on_cpu {
 
@@ -355,8 +255,6 @@ using Function = void (*)();
 
 /// Queues a grid; `thread` is what each of its threads runs.
 cudaError_t enqueue(const cudaLaunchConfig_t&, Function kernel, std::function<void()> thread);
-cudaError_t set_dynamic_shared_limit(Function kernel, int bytes);
-cudaError_t resident_blocks(int* blocks, Function kernel, int threads, std::size_t shared);
 /// Reports a pointer that a kernel is about to get and that is not device or page-locked memory.
 void check_argument(const cudaLaunchConfig_t&, const void* pointer, int position);
 
@@ -384,16 +282,4 @@ cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(
       copies);
   return cuda_on_cpu::enqueue(*config, reinterpret_cast<cuda_on_cpu::Function>(kernel),
                               [kernel, copies] { std::apply(kernel, copies); });
-}
-template <class... Parameters>
-cudaError_t cudaFuncSetAttribute(void (*kernel)(Parameters...), cudaFuncAttribute, int value) {
-  return cuda_on_cpu::set_dynamic_shared_limit(reinterpret_cast<cuda_on_cpu::Function>(kernel),
-                                               value);
-}
-template <class... Parameters>
-cudaError_t cudaOccupancyMaxActiveBlocksPerMultiprocessor(int* blocks,
-                                                          void (*kernel)(Parameters...),
-                                                          int threads, std::size_t shared) {
-  return cuda_on_cpu::resident_blocks(blocks, reinterpret_cast<cuda_on_cpu::Function>(kernel),
-                                      threads, shared);
 }
