@@ -34,8 +34,19 @@ std::span<const double> BlockGrams::operator[](int block) const {
   return {grams_.data() + static_cast<std::size_t>(block) * size, size};
 }
 
-void BlockGrams::begin(DType dtype, double sweep_flops) {
+void BlockGrams::begin(DType dtype, Device device, double sweep_flops) {
   std::fill(grams_.begin(), grams_.end(), 0.0);
+  shares_.clear();
+  share_rows_.clear();
+  used_ = 0;
+  // On the CPU a share is added up before the next one is formed.
+  const index_t covered = device == kCpu
+                              ? 1
+                              : std::count_if(block_of_slice_.begin(), block_of_slice_.end(),
+                                              [](int block) { return block >= 0; });
+  const index_t size = covered * tasks_ * tasks_;
+  if (!partials_.defined() || !(partials_.device() == device) || partials_.numel() < size)
+    partials_ = Tensor::empty({size}, DType::f64, device);
   choices_.clear();
   std::fill(choice_of_slice_.begin(), choice_of_slice_.end(), -1);
   flop_rate_ = dtype == DType::f32 ? kFloatFlops : kFloatFlops / 2;
@@ -81,17 +92,37 @@ bool BlockGrams::choose(SliceId id, const GramCosts& costs, int rows, bool alone
 }
 
 double* BlockGrams::partial(int rows) {
-  partial_.resize(std::max(partial_.size(), static_cast<std::size_t>(rows) * rows));
-  return partial_.data();
+  return partials_.rows(used_, used_ + index_t{rows} * rows).data<double>();
 }
 
 void BlockGrams::add(SliceId id, std::span<const std::int32_t> rows) {
-  const auto block = static_cast<std::size_t>(block_of_slice_[static_cast<std::size_t>(id)]);
-  double* const gram = grams_.data() + block * tasks_ * tasks_;
-  for (std::size_t i = 0; i < rows.size(); ++i) {
-    for (std::size_t j = 0; j < rows.size(); ++j)
-      gram[rows[i] * tasks_ + rows[j]] += partial_[i * rows.size() + j];
+  shares_.push_back({static_cast<std::size_t>(block_of_slice_[static_cast<std::size_t>(id)]),
+                     share_rows_.size(), rows.size()});
+  share_rows_.insert(share_rows_.end(), rows.begin(), rows.end());
+  used_ += static_cast<index_t>(rows.size() * rows.size());
+  if (partials_.device() == kCpu) {
+    download();
+    add_up();
   }
+}
+
+void BlockGrams::download() {
+  if (used_ > 0) downloaded_ = partials_.rows(0, used_).download();
+}
+
+void BlockGrams::add_up() {
+  const double* from = shares_.empty() ? nullptr : downloaded_.data<double>();
+  for (const Share& share : shares_) {
+    double* const gram = grams_.data() + share.block * tasks_ * tasks_;
+    const auto rows = std::span(share_rows_).subspan(share.first_row, share.rows);
+    for (const std::int32_t i : rows) {
+      for (const std::int32_t j : rows) gram[i * tasks_ + j] += *from++;
+    }
+  }
+  shares_.clear();
+  share_rows_.clear();
+  used_ = 0;
+  downloaded_ = {};
 }
 
 void BlockGrams::add_rows(const GradientMatrix& g, SliceId id, std::span<const std::int32_t> rows) {

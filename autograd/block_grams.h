@@ -35,8 +35,12 @@ class BlockGrams {
 
   int tasks() const { return tasks_; }
   int blocks() const { return blocks_; }
-  /// [T, T], of the last sweep; rows of tasks that took no part are zero.
+  /// [T, T], of the last sweep; rows of tasks that took no part are zero. Of a sweep on a device
+  /// known after download(), a synchronize(device) and add_up(); on the CPU these do nothing.
   std::span<const double> operator[](int block) const;
+  /// Queues the way of the shares to the host, in one piece.
+  void download();
+  void add_up();
 
   /// The way to a slice's share. `rows` and `products` are for tests and comparisons: always, or
   /// wherever it can be done.
@@ -49,8 +53,8 @@ class BlockGrams {
     bool by_products;
     double rows_seconds;
     double products_seconds;  ///< infinite where there is no such way
-    /// As measured, the way it went. An op that writes several parameters' gradients together
-    /// spends its time on the last of them.
+    /// As measured, the way it went (on a device, the queueing). An op that writes several
+    /// parameters' gradients together spends its time on the last of them.
     double seconds;
   };
   std::span<const Choice> choices() const { return choices_; }
@@ -66,8 +70,8 @@ class BlockGrams {
   Estimate estimate() const { return estimate_; }
 
   // For the sweep: begin() with the FLOP of one combined sweep; then for each slice choose(), if an
-  // op offers products, and add() of the R x R products found at partial(R).
-  void begin(DType dtype, double sweep_flops);
+  // op offers products, and add() of the R x R products found at partial(R), on the device.
+  void begin(DType dtype, Device device, double sweep_flops);
   bool covers(SliceId id) const { return block_of_slice_[static_cast<std::size_t>(id)] >= 0; }
   // `alone`: this is the slice's only use; `rows_wanted`: its rows are to be formed in any case.
   bool choose(SliceId id, const GramCosts& costs, int rows, bool alone, bool rows_wanted);
@@ -78,13 +82,22 @@ class BlockGrams {
   void add_rows(const GradientMatrix& g, SliceId id, std::span<const std::int32_t> rows);
 
  private:
+  /// A slice's share: the products of `rows` rows, noted in share_rows_ from first_row on.
+  struct Share {
+    std::size_t block, first_row, rows;
+  };
+
   Choice& choice(SliceId id);
   void settle(Choice& c, std::size_t rows);
 
   const ParameterStore& store_;
   int tasks_, blocks_ = 0;
   std::vector<int> block_of_slice_;
-  std::vector<double> grams_, partial_;  // [blocks, T, T]; [R, R]
+  std::vector<double> grams_;  // [blocks, T, T]
+  std::vector<Share> shares_;  // not added up yet
+  std::vector<std::int32_t> share_rows_;
+  Tensor partials_, downloaded_;  // f64: their R x R products, one behind the other
+  index_t used_ = 0;              // of partials_
   std::vector<Choice> choices_;
   std::vector<int> choice_of_slice_;
   double flop_rate_ = 1, element_bytes_ = 4;

@@ -4,7 +4,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cstring>
 
 namespace concord {
 namespace {
@@ -134,11 +133,11 @@ bool GradientMatrix::complete(SliceId id) {
   // that an earlier sweep left are what they were, or have to go.
   if (storage_ == RowStorage::streamed && !head && !in_flight) return false;
   const Place p = in_flight ? place(id) : kept(id);
-  const std::size_t element = size_of(p.tensor->dtype());
+  const Tensor all = p.tensor->view(Shape{p.tensor->numel()});
   for (int r = 0; r < (head ? 1 : tasks_); ++r) {
     if (written(id, head ? store_->slice(id).group : r)) continue;
-    std::memset(p.tensor->raw() + static_cast<std::size_t>(p.offset + r * p.stride) * element, 0,
-                static_cast<std::size_t>(size) * element);
+    const index_t first = p.offset + r * p.stride;
+    all.rows(first, first + size).zero();
   }
   if (storage_ == RowStorage::bf16 && in_flight) {
     kernels::table<float>(device()).round_rows(size, scratch_rows(id), slice_rows<BFloat16>(id));

@@ -100,6 +100,8 @@ struct CrossEntropyOptions {
 };
 /// logits [n, classes] or [n, classes, ...]; target i64 [n] or [n, ...] in [0, classes) or
 /// ignore_index (others throw ValueError). One fused kernel; none -> [n, ...], else [].
+/// Targets on a device are not looked at, since the host would have to wait for them: the loss of
+/// one that is neither is NaN.
 Var cross_entropy(const Var& logits, const Tensor& target, const CrossEntropyOptions& o = {},
                   Loc at = Loc::current());
 

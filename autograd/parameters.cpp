@@ -91,6 +91,12 @@ Theta::Theta(const ParameterStore& store, DType dtype, Device device)
       buffers_(Tensor::zeros({store.buffer_size()}, dtype, device)) {}
 
 void Theta::initialize(const Rng& rng) const {
+  if (!(values_.device() == kCpu)) {
+    const Theta host(*store_, dtype());
+    host.initialize(rng);
+    copy_from(host);
+    return;
+  }
   for (SliceId id = 0; id < store_->slices(); ++id) {
     const Slice& s = store_->slice(id);
     s.init((*this)[id], rng.fork("init/" + s.name));

@@ -22,7 +22,7 @@ using BufferId = int;
 /// head).
 inline constexpr int kShared = -1;
 
-/// Fills a fresh parameter; the stream is the parameter's own ("init/<name>").
+/// Fills a fresh parameter, on the CPU; the stream is the parameter's own ("init/<name>").
 using Initializer = std::function<void(const Tensor& values, const Rng& rng)>;
 
 struct Slice {
@@ -108,6 +108,7 @@ class Theta {
   const Tensor& values() const { return values_; }    ///< [P]
   const Tensor& buffers() const { return buffers_; }  ///< [buffer_size]
   DType dtype() const { return values_.dtype(); }
+  Device device() const { return values_.device(); }
   /// A parameter or buffer in its own shape; shares memory with values() or buffers().
   Tensor operator[](SliceId id) const;
   Tensor buffer(BufferId id) const;

@@ -1,36 +1,31 @@
 #include <concord/autograd/profile.h>
 #include <concord/autograd/sweep.h>
+#include <concord/tensor/device.h>
 #include <concord/tensor/kernels/kernels.h>
 
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <bit>
-#include <cstring>
 
 namespace concord {
 namespace {
 
-/// to = scale * from, or to += scale * from.
-template <class T>
-void write_row(T* to, const T* from, index_t n, double scale, bool add) {
-  const T s = static_cast<T>(scale);
-  if (add) {
-    for (index_t i = 0; i < n; ++i) to[i] += s * from[i];
-  } else if (scale == 1) {
-    std::copy_n(from, n, to);
-  } else {
-    for (index_t i = 0; i < n; ++i) to[i] = s * from[i];
-  }
+/// Elements [first, first + n) of a tensor, flat; shares memory.
+Tensor piece(const Tensor& t, index_t first, index_t n) {
+  return t.view(Shape{t.numel()}).rows(first, first + n);
 }
 
-void write_row(DType dtype, std::byte* to, const std::byte* from, index_t n, double scale,
-               bool add) {
-  if (dtype == DType::f32) {
-    write_row(reinterpret_cast<float*>(to), reinterpret_cast<const float*>(from), n, scale, add);
-  } else {
-    write_row(reinterpret_cast<double*>(to), reinterpret_cast<const double*>(from), n, scale, add);
+/// to = scale * from, or to += scale * from, on the device of both.
+void write_row(const Tensor& to, const Tensor& from, double scale, bool add) {
+  if (!add && scale == 1) {
+    to.copy_from(from);
+    return;
   }
+  kernels::on(to, [&]<class T>(const kernels::Kernels<T>& k) {
+    k.spread({1, 1, to.numel()}, scale, kernels::one_row<const T>(from.data<T>()),
+             kernels::one_row(to.data<T>(), add));
+  });
 }
 
 }  // namespace
@@ -54,11 +49,12 @@ void Sweep::run(std::span<const Seed> seeds, const Var* diagonal, int rows, int 
   }
   for (const Seed& seed : seeds) {
     if (seed.row < first || seed.row >= last) continue;
-    const Tensor cotangent =
-        seed.cotangent.defined() ? seed.cotangent : Tensor::full({}, 1, seed.var.dtype());
+    const Tensor cotangent = seed.cotangent.defined()
+                                 ? seed.cotangent
+                                 : Tensor::full({}, 1, seed.var.dtype(), seed.var.value().device());
     allocate(seed.var.id());
     const Into to = into(seed.var.id(), seed.row);
-    add_row(seed.var.id(), to.row, cotangent.raw(), seed.scale * to.scale);
+    add_row(seed.var.id(), to.row, cotangent, seed.scale * to.scale);
   }
   for (int id = static_cast<int>(state_.size()) - 1; id >= 0; --id) {
     if (state_[id].list >= 0) visit(id);
@@ -110,7 +106,7 @@ void Sweep::prepare(std::span<const Seed> seeds, const Var* diagonal) {
     }
   }
   // Gradients of the inputs and of the weights: twice the forward pass.
-  if (options_->grams && first_ == 0) options_->grams->begin(g_->dtype(), 2 * flops);
+  if (options_->grams && first_ == 0) options_->grams->begin(g_->dtype(), g_->device(), 2 * flops);
 }
 
 int Sweep::list_of(const std::uint64_t* mask) {
@@ -185,22 +181,20 @@ void Sweep::allocate(int id) {
   }
 }
 
-std::byte* Sweep::row(int id, int row) {
+Tensor Sweep::row(int id, int row) const {
   const Tape::Node& n = tape_.nodes_[id];
-  const std::size_t size = size_of(n.dtype);
+  const index_t size = n.shape.numel();
   if (parameter(id)) {
     const GradientMatrix::Place p = g_->place(n.parameter);
-    return p.tensor->raw() +
-           static_cast<std::size_t>(p.offset + (p.head ? 0 : matrix_row(row)) * p.stride) * size;
+    return piece(*p.tensor, p.offset + (p.head ? 0 : matrix_row(row)) * p.stride, size);
   }
   const auto& rows = lists_[state_[id].list].rows;
   const auto position = std::lower_bound(rows.begin(), rows.end(), row) - rows.begin();
-  return state_[id].cotangent.raw() + static_cast<std::size_t>(position * n.shape.numel()) * size;
+  return piece(state_[id].cotangent, position * size, size);
 }
 
-void Sweep::add_row(int id, int r, const std::byte* values, double scale) {
-  const Tape::Node& n = tape_.nodes_[id];
-  write_row(n.dtype, row(id, r), values, n.shape.numel(), scale, written(id, r));
+void Sweep::add_row(int id, int r, const Tensor& values, double scale) {
+  write_row(row(id, r), values, scale, written(id, r));
   set_written(id, r);
 }
 
@@ -211,11 +205,10 @@ void Sweep::densify(int id) {
   s.form = Form::none;
   allocate(id);
   const Tape::Node& n = tape_.nodes_[id];
-  const std::size_t sample =
-      static_cast<std::size_t>(n.shape.span(1, n.shape.rank())) * size_of(n.dtype);
+  const index_t sample = n.shape.span(1, n.shape.rank());
   s.cotangent.zero();
   for (const std::int32_t r : lists_[s.list].rows) {
-    std::memcpy(row(id, r) + r * sample, packed.raw() + r * sample, sample);
+    piece(row(id, r), r * sample, sample).copy_from(piece(packed, r * sample, sample));
     set_written(id, r);
   }
 }
@@ -303,23 +296,21 @@ void Sweep::settle() {
   for (const Pending& p : pending_) {
     const Tape::Node& n = tape_.nodes_[p.target];
     const auto& rows = lists_[p.list].rows;
-    const std::size_t size = size_of(n.dtype);
     if (p.form == Form::dense) {
-      const std::size_t bytes = static_cast<std::size_t>(n.shape.numel()) * size;
+      const index_t size = n.shape.numel();
       for (std::size_t i = 0; i < rows.size(); ++i) {
         const Into to = into(p.target, rows[i]);
-        add_row(p.target, to.row, p.values.raw() + i * bytes, to.scale);
+        add_row(p.target, to.row, piece(p.values, static_cast<index_t>(i) * size, size), to.scale);
       }
       continue;
     }
     allocate(p.target);
     const index_t sample = n.shape.span(1, n.shape.rank());
     for (const std::int32_t r : rows) {
-      const std::size_t at = static_cast<std::size_t>(r * sample) * size;
-      std::byte* to = row(p.target, r);
-      if (!written(p.target, r))
-        std::memset(to, 0, static_cast<std::size_t>(n.shape.numel()) * size);
-      write_row(n.dtype, to + at, p.values.raw() + at, sample, 1, written(p.target, r));
+      const Tensor to = row(p.target, r);
+      if (!written(p.target, r)) to.zero();
+      write_row(piece(to, r * sample, sample), piece(p.values, r * sample, sample), 1,
+                written(p.target, r));
       set_written(p.target, r);
     }
   }
@@ -343,8 +334,7 @@ void Sweep::visit(int id) {
     // Rows that no vector-Jacobian product wrote (its input does not influence the loss) are zero.
     allocate(id);
     for (const std::int32_t r : lists_[s.list].rows) {
-      if (!written(id, r))
-        std::memset(row(id, r), 0, static_cast<std::size_t>(n.shape.numel()) * size_of(n.dtype));
+      if (!written(id, r)) row(id, r).zero();
     }
   }
   if (s.wanted >= 0) collect(id);
@@ -357,7 +347,10 @@ void Sweep::visit(int id) {
     if (tape_.profile_) tape_.profile_->mark();
     n.call(n.closure, gy, sink);
     settle();
-    if (tape_.profile_) tape_.profile_->end(n.op.name, n.module, Profile::Phase::backward);
+    if (tape_.profile_) {
+      synchronize(n.device);
+      tape_.profile_->end(n.op.name, n.module, Profile::Phase::backward);
+    }
     if (tape_.watch_) {
       const auto inputs = tape_.inputs(n);
       for (std::size_t k = 0; k < inputs.size(); ++k)
@@ -393,16 +386,15 @@ void Sweep::collect(int id) {
   const Tape::Node& n = tape_.nodes_[id];
   State& s = state_[id];
   const Tensor& out = (*options_->gradients)[s.wanted];
-  const std::size_t bytes = static_cast<std::size_t>(n.shape.numel()) * size_of(n.dtype);
+  const index_t size = n.shape.numel();
   if (s.form == Form::diagonal) {
-    const std::size_t sample = bytes / std::max<index_t>(n.shape[0], 1);
+    const index_t sample = size / std::max<index_t>(n.shape[0], 1);
     for (const std::int32_t r : lists_[s.list].rows) {
-      std::memcpy(out.raw() + r * bytes + r * sample, s.cotangent.raw() + r * sample, sample);
+      piece(out, r * size + r * sample, sample).copy_from(piece(s.cotangent, r * sample, sample));
     }
     return;
   }
-  for (const std::int32_t r : lists_[s.list].rows)
-    std::memcpy(out.raw() + r * bytes, row(id, r), bytes);
+  for (const std::int32_t r : lists_[s.list].rows) piece(out, r * size, size).copy_from(row(id, r));
 }
 
 void Sweep::check_finite(int id, int k, int input) {
@@ -410,22 +402,21 @@ void Sweep::check_finite(int id, int k, int input) {
   const Tape::Node& n = tape_.nodes_[id];
   const Tape::Node& t = tape_.nodes_[input];
   index_t bad = 0, total = 0;
-  const auto count = [&](const std::byte* p, index_t size) {
-    kernels::on(Tensor::empty({0}, t.dtype, t.device),
-                [&]<class T>(const kernels::Kernels<T>& kernels) {
-                  index_t found = 0;
-                  kernels.count_nonfinite(size, reinterpret_cast<const T*>(p), &found);
-                  bad += found;
-                  total += size;
-                });
+  const auto count = [&](const Tensor& values) {
+    const Tensor found = Tensor::empty({}, DType::i64, t.device);
+    kernels::on(values, [&]<class T>(const kernels::Kernels<T>& k) {
+      k.count_nonfinite(values.numel(), values.data<T>(), found.data<index_t>());
+    });
+    bad += static_cast<index_t>(found.item());
+    total += values.numel();
   };
   if (parameter(input) || state_[input].form == Form::dense) {
     for (const std::int32_t r : lists_[state_[id].list].rows) {
       const int to = into(input, r).row;
-      if (written(input, to)) count(row(input, to), t.shape.numel());
+      if (written(input, to)) count(row(input, to));
     }
   } else if (state_[input].form == Form::diagonal) {
-    count(state_[input].cotangent.raw(), t.shape.numel());
+    count(state_[input].cotangent);
   }
   if (bad == 0) return;
   NumericError error(

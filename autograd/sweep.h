@@ -87,9 +87,9 @@ class Sweep {
   const std::int32_t* map(int from, int to);
   bool written(int id, int row) const;
   void set_written(int id, int row);
-  /// Row `row` of a node's or parameter's gradient, in bytes.
-  std::byte* row(int id, int row);
-  void add_row(int id, int row, const std::byte* values, double scale);
+  /// Row `row` of a node's or parameter's gradient, flat; shares memory.
+  Tensor row(int id, int row) const;
+  void add_row(int id, int row, const Tensor& values, double scale);
   /// A head is reached by its own task only, or this throws UsageError.
   void check_head(int id) const;
   void allocate(int id);

@@ -1,6 +1,7 @@
 #include <concord/autograd/profile.h>
 #include <concord/autograd/sweep.h>
 #include <concord/autograd/tape.h>
+#include <concord/tensor/device.h>
 #include <concord/tensor/kernels/kernels.h>
 
 #include <fmt/format.h>
@@ -60,12 +61,16 @@ int Tape::append(const Op& op, std::span<const Var> inputs, const Tensor& y) {
     inputs_.push_back(v.tape() ? v.id() : -1);
   }
   nodes_.push_back(n);
-  if (profile_ && n.inputs > 0) profile_->end(op.name, module_, Profile::Phase::forward);
+  if (profile_ && n.inputs > 0) {
+    synchronize(n.device);
+    profile_->end(op.name, module_, Profile::Phase::forward);
+  }
   if (watch_) {
-    index_t bad = 0;
+    const Tensor found = Tensor::empty({}, DType::i64, n.device);
     kernels::on(y, [&]<class T>(const kernels::Kernels<T>& k) {
-      k.count_nonfinite(y.numel(), y.data<T>(), &bad);
+      k.count_nonfinite(y.numel(), y.data<T>(), found.data<index_t>());
     });
+    const auto bad = static_cast<index_t>(found.item());
     if (bad > 0) {
       NumericError error(fmt::format("{}: the output has {} of {} values that are not finite",
                                      op.name, bad, y.numel()),

@@ -127,10 +127,13 @@ class Tape {
   std::string dot() const;
 
   /// Names the op and module where a NaN or infinity first appears, forward and backward, by
-  /// throwing NumericError. Off by default: each value is read once more.
+  /// throwing NumericError. Off by default: each value is read once more, and a device waited for.
   void watch_nonfinite(bool on) { watch_ = on; }
-  /// Times every op into `profile` (null: off).
+  /// Times every op into `profile` (null: off); on a device, until it is done.
   void profile(Profile* profile);
+
+  /// Whether recording or sweeping waits for a device: when it watches or profiles.
+  bool waits() const { return watch_ || profile_; }
 
   // --- For ops (record, below) and modules (ModuleScope, below) ---
   /// Throws UsageError when v's tape was reset since, or when v is not of this tape.

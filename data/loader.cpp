@@ -1,4 +1,5 @@
 #include <concord/data/loader.h>
+#include <concord/tensor/device.h>
 
 #include <fmt/format.h>
 
@@ -115,6 +116,40 @@ void Loader::seek(Position position) {
   stop();
   handed_ = position.epoch * batches_ + position.batch;
   start();
+}
+
+void DeviceLoader::next(Batch& out) {
+  if (device_ == kCpu) {
+    loader_.next(out);
+    return;
+  }
+  if (!sent_) send();
+  await_uploads(device_);
+  std::swap(out, ahead_);
+  sent_ = false;
+  send();  // before the step is queued: the upload waits for what is queued so far, not for it
+}
+
+void DeviceLoader::send() {
+  loader_.next(host_);
+  ahead_.size = host_.size;
+  ahead_.input = upload_beside(host_.input, device_);
+  ahead_.targets.resize(host_.targets.size());
+  for (std::size_t t = 0; t < host_.targets.size(); ++t)
+    ahead_.targets[t] = upload_beside(host_.targets[t], device_);
+  sent_ = true;
+}
+
+void DeviceLoader::seek(Position position) {
+  drop();
+  loader_.seek(position);
+}
+
+/// Memory under way must not be handed out again before the upload has passed.
+void DeviceLoader::drop() {
+  if (sent_) await_uploads(device_);
+  sent_ = false;
+  ahead_ = {};
 }
 
 }  // namespace concord::data

@@ -91,4 +91,28 @@ class Loader {
   std::vector<std::thread> workers_;
 };
 
+/// A loader's batches on a device: while a step works on one, the next is on its way, through
+/// page-locked memory and beside the computation. On the CPU the loader's own batches.
+class DeviceLoader {
+ public:
+  /// The loader must outlive it, and is one batch ahead of it on a device.
+  DeviceLoader(Loader& loader, Device device) : loader_(loader), device_(device) {}
+  ~DeviceLoader() { drop(); }
+  DeviceLoader(const DeviceLoader&) = delete;
+  DeviceLoader& operator=(const DeviceLoader&) = delete;
+
+  /// As Loader::next().
+  void next(Batch& out);
+  void seek(Position position);
+
+ private:
+  void send();
+  void drop();
+
+  Loader& loader_;
+  Device device_;
+  Batch host_, ahead_;  // ahead_: on the device, or on its way there
+  bool sent_ = false;
+};
+
 }  // namespace concord::data

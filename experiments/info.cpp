@@ -2,6 +2,7 @@
 #include <concord/experiments/info.h>
 #include <concord/experiments/revision.h>
 #include <concord/experiments/table.h>
+#include <concord/tensor/device.h>
 #include <fmt/format.h>
 #include <omp.h>
 #include <sched.h>
@@ -132,6 +133,12 @@ const char* blas_threading() {
   }
 }
 
+std::vector<std::string> device_names() {
+  std::vector<std::string> names;
+  for (const Device device : devices()) names.push_back(describe(device));
+  return names;
+}
+
 std::string gibibytes(std::int64_t bytes) {
   return fmt::format("{:.1f} GiB", static_cast<double>(bytes) / (1 << 30));
 }
@@ -203,7 +210,7 @@ Json machine(int threads) {
       {"blas", Json::object({{"build", openblas_get_config()},
                              {"kernel", openblas_get_corename()},
                              {"threading", blas_threading()}})},
-      {"devices", std::vector<std::string>{"cpu"}},
+      {"devices", device_names()},
       {"compiler", compiler()},
       {"openmp", std::int64_t{_OPENMP}},
       {"fmt", std::int64_t{FMT_VERSION}},
@@ -228,7 +235,11 @@ std::string info_text(int threads) {
   std::string memory = gibibytes(physical_memory());
   if (limits.memory) memory += fmt::format(", the container may use {}", gibibytes(*limits.memory));
   line("memory", memory);
-  line("devices", "cpu   (this build has no CUDA kernels)");
+  const std::string why = why_no_cuda();
+  line("devices", why.empty() ? "cpu" : fmt::format("cpu   (no CUDA: {})", why));
+  for (const Device device : devices()) {
+    if (!(device == kCpu)) line("", describe(device));
+  }
   line("compiler", fmt::format("{}, OpenMP {}, fmt {}.{}.{}", compiler(), _OPENMP,
                                FMT_VERSION / 10000, FMT_VERSION / 100 % 100, FMT_VERSION % 100));
   return out;

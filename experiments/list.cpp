@@ -33,7 +33,10 @@ std::string methods_text() {
                std::string(m.help), options_text(multitask::default_options(m.name)),
                std::string(m.source)});
   }
-  return table.text();
+  return table.text() +
+         "On a device, mtadam and the methods that need elements loop over the gradient rows on "
+         "the "
+         "host:\ntheir rows come down and go up again in every step.\n";
 }
 
 std::string networks_text() {

@@ -48,11 +48,14 @@ int parse_and_call(int argc, char** argv) {
   };
 
   ex::RunOptions run;
-  // --methods, --net, --seeds and --grid are settings under a shorter name.
-  std::string methods, net, seeds, grid;
+  // --methods, --net, --seeds, --grid and --device are settings under a shorter name.
+  std::string methods, net, seeds, grid, device;
   CLI::App* c = command("run", "run an experiment; without a name, the main comparison", [&] {
-    for (const auto& [name, value] :
-         {std::pair{"methods", methods}, {"net", net}, {"seeds", seeds}, {"grid", grid}}) {
+    for (const auto& [name, value] : {std::pair{"methods", methods},
+                                      {"net", net},
+                                      {"seeds", seeds},
+                                      {"grid", grid},
+                                      {"device", device}}) {
       if (!value.empty()) run.assignments.push_back(std::string(name) + "=" + value);
     }
     return ex::run(run, program);
@@ -67,6 +70,7 @@ int parse_and_call(int argc, char** argv) {
       ->allow_extra_args(false);
   c->add_option("--grid", grid,
                 "settings to choose per arm on the validation part: lr=1e-3:3e-3,cagrad.c=0.2:0.4");
+  c->add_option("--device", device, "where to train: cpu, cuda, cuda:1 (concord info lists them)");
   c->add_flag("--full", run.full, "the length of the literature instead of minutes");
   c->add_option("--out", run.out, "folder for run folders")->capture_default_str();
   threads_option(c, run.threads);

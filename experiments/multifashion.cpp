@@ -96,6 +96,8 @@ Settings multifashion_settings() {
   s.add("watch", Flag{.standard = false}, "stop at the first NaN or infinity and name its op");
   s.add("workers", Integer{.standard = 0, .low = 0, .high = 64},
         "loader threads; 0: batches are made in the training thread");
+  add_device(s);
+  s.add("graphs", Flag{.standard = true}, "on a device: each step as two CUDA graphs");
   s.add("data", Text{.standard = ""}, "folder of the IDX files; empty: Debian's Fashion-MNIST");
   s.add("log_every", Integer{.standard = 20, .low = 1, .high = 1'000'000},
         "steps per row of telemetry.csv");
@@ -178,6 +180,8 @@ TrainingOptions training_options(const Settings& s, std::int64_t seed) {
   o.schedule = s.text("schedule");
   o.clip_norm = s.real("clip");
   o.watch = s.flag("watch");
+  o.device = device_of(s);
+  o.graphs = s.flag("graphs");
   o.seed = static_cast<std::uint64_t>(seed);
   return o;
 }
@@ -335,18 +339,17 @@ class Stopwatch {
   Clock::time_point start_ = Clock::now();
 };
 
-/// What training asks of the engine's allocator beyond what was there before: the most bytes in use
+/// What training asks of a device's allocator beyond what was there before: the most bytes in use
 /// since the last restart, which leaves out what evaluation took.
 class Memory {
  public:
-  Memory() { restart(); }
-  std::int64_t peak() const {
-    return static_cast<std::int64_t>(Allocator::of(kCpu).stats().peak - before_);
-  }
-  void restart() { Allocator::of(kCpu).reset_peak(); }
+  explicit Memory(Device device) : allocator_(Allocator::of(device)) { restart(); }
+  std::int64_t peak() const { return static_cast<std::int64_t>(allocator_.stats().peak - before_); }
+  void restart() { allocator_.reset_peak(); }
 
  private:
-  std::size_t before_ = Allocator::of(kCpu).stats().in_use;
+  Allocator& allocator_;
+  std::size_t before_ = allocator_.stats().in_use;
 };
 
 class MultiFashionRun {
@@ -378,7 +381,7 @@ class MultiFashionRun {
     job_.progress.part(
         fmt::format("{}, seed {} of {}", name_of(part), part.seed, settings_.integer("seeds")));
     const Settings settings = at(settings_, part.point);
-    Memory memory;
+    Memory memory(device_of(settings));
     Training training(arm_of(part.arm, settings), training_options(settings, part.seed),
                       splits_.train);
     if (const TensorFile* file = journal_.interrupted()) training.load(*file);

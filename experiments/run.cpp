@@ -93,6 +93,7 @@ int run(const RunOptions& options, const Program& program, std::span<const Exper
   Settings settings = experiment.settings();
   for (const std::string& pair : options.assignments) settings.assign(pair);
   if (options.full) settings.use_full();
+  if (settings.has("device")) device_of(settings);  // is it there? Said before a folder is made
   const int threads = choose_threads(options.threads);
   use_threads(threads);
   std::string command = settings.command();

@@ -1,5 +1,6 @@
 #include <concord/experiments/settings.h>
 #include <concord/tensor/check.h>
+#include <concord/tensor/device.h>
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -209,6 +210,18 @@ std::pair<std::string_view, std::string_view> name_and_value(std::string_view wh
 }
 
 }  // namespace
+
+bool Settings::has(std::string_view name) const {
+  return std::any_of(settings_.begin(), settings_.end(),
+                     [&](const Setting& s) { return s.name == name; });
+}
+
+void add_device(Settings& settings) {
+  settings.add("device", Text{.standard = "cpu"},
+               "where to train: cpu, cuda, cuda:1 (concord info)");
+}
+
+Device device_of(const Settings& settings) { return device_from(settings.text("device")); }
 
 void Settings::assign(std::string_view pair) {
   const auto [name, value] = name_and_value(experiment_, pair);

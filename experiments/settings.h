@@ -9,6 +9,7 @@
 #pragma once
 
 #include <concord/experiments/json.h>
+#include <concord/tensor/types.h>
 
 #include <cstdint>
 #include <limits>
@@ -90,6 +91,8 @@ class Settings {
     return get<std::vector<std::string>>(name);
   }
 
+  bool has(std::string_view name) const;
+
   const std::string& experiment() const { return experiment_; }
   const std::vector<Setting>& all() const { return settings_; }
   bool full() const { return full_; }
@@ -111,6 +114,11 @@ class Settings {
   std::vector<Setting> settings_;
   bool full_ = false;
 };
+
+/// The setting of experiments that train on any device (--device), and its value. Throws ValueError
+/// for a text that names none, DeviceError with the reason when the device is not there.
+void add_device(Settings& settings);
+Device device_of(const Settings& settings);
 
 /// "4", "0.001", "true", "equal,pcgrad": as `set` takes it.
 std::string to_string(const Settings::Value& value);

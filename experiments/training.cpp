@@ -36,14 +36,14 @@ std::unique_ptr<nn::Network> make(const Arm& arm, const TrainingOptions& options
   return nn::make_network(options.network, Scope(store), o);
 }
 
-Theta initialised(const ParameterStore& store, const Rng& rng) {
-  Theta theta(store);
+Theta initialised(const ParameterStore& store, const Rng& rng, Device device) {
+  Theta theta(store, DType::f32, device);
   theta.initialize(rng);
   return theta;
 }
 
 /// How many rows of logits [n, classes] have their largest value at the label; ignored labels count
-/// as wrong.
+/// as wrong. Both on the CPU.
 index_t count_correct(const Tensor& logits, const Tensor& labels) {
   const index_t n = logits.dim(0), classes = logits.dim(1);
   const float* x = logits.data<float>();
@@ -86,7 +86,7 @@ Training::Training(Arm arm, const TrainingOptions& options, data::DatasetPtr tra
       options_(options),
       rng_(options.seed),
       network_(make(arm_, options, *train, store_)),
-      theta_(initialised(store_, rng_)),
+      theta_(initialised(store_, rng_, options.device)),
       optimizer_(optim::make_optimizer(
           options.optimizer, theta_,
           {.rate = options.rate, .momentum = options.momentum, .decay = options.decay})),
@@ -99,7 +99,9 @@ Training::Training(Arm arm, const TrainingOptions& options, data::DatasetPtr tra
       loss_sums_(arm_.tasks.size()),
       loss_counts_(arm_.tasks.size()),
       batches_(loaders_.size()) {
+  for (const auto& loader : loaders_) feeds_.emplace_back(*loader, options.device);
   optimizer_->clip.norm = options.clip_norm;
+  method_->graphs(options.graphs);
   tape_.watch_nonfinite(options.watch);
 }
 
@@ -124,7 +126,7 @@ void Training::losses(const Context& ctx, int batch, std::vector<Var>& losses) {
 }
 
 index_t Training::step() {
-  for (std::size_t b = 0; b < loaders_.size(); ++b) loaders_[b]->next(batches_[b]);
+  for (std::size_t b = 0; b < feeds_.size(); ++b) feeds_[b].next(batches_[b]);
   const Context ctx{.theta = &theta_,
                     .tape = &tape_,
                     .training = true,
@@ -161,7 +163,11 @@ void Training::record() {
 
 std::map<std::string, Tensor> Training::weights() const {
   auto state = theta_.state();
-  if (!method_->needs_features()) return state;
+  const auto on_host = [&] {
+    for (auto& [name, values] : state) values = values.to(kCpu);
+    return state;
+  };
+  if (!method_->needs_features()) return on_host();
   // Row i of the mapped unit matrix is what feature i alone becomes: head_input(z) = z M, and the
   // head's (z M) W^T = z (W M^T)^T.
   const index_t d = network_->trunk().features();
@@ -170,9 +176,9 @@ std::map<std::string, Tensor> Training::weights() const {
   for (int t = 0; t < network_->tasks(); ++t) {
     Tensor& weight =
         state.at(network_->tasks() == 1 ? "fc.weight" : fmt::format("heads.{}.weight", t));
-    weight = linear(weight, method_->head_input(t, unit)).value();
+    weight = linear(weight, method_->head_input(t, unit.to(options_.device))).value();
   }
-  return state;
+  return on_host();
 }
 
 std::vector<double> Training::take_losses() {
@@ -193,13 +199,14 @@ std::vector<Score> Training::evaluate(const data::Dataset& set) const {
     items.clear();
     for (index_t i = first; i < std::min(first + kBatch, set.size()); ++i) items.push_back(i);
     set.read(items, Rng(), batch);
-    const Var features = network_->features(ctx, batch.input);
+    const Var features = network_->features(ctx, batch.input.to(options_.device));
     for (std::size_t t = 0; t < scores.size(); ++t) {
       const int task = static_cast<int>(t);
       const Var output = network_->head(ctx, task, method_->head_input(task, features));
       const Tensor& labels = batch.targets[static_cast<std::size_t>(arm_.tasks[t])];
-      scores[t].loss += cross_entropy(output, labels, {.reduction = Reduction::sum}).item();
-      scores[t].accuracy += static_cast<double>(count_correct(output.value(), labels));
+      const Tensor logits = output.value().to(kCpu);
+      scores[t].loss += cross_entropy(logits, labels, {.reduction = Reduction::sum}).item();
+      scores[t].accuracy += static_cast<double>(count_correct(logits, labels));
     }
   }
   for (Score& s : scores) {
@@ -212,9 +219,10 @@ std::vector<Score> Training::evaluate(const data::Dataset& set) const {
 void Training::save(TensorFile& file) const {
   file.metadata["training.arm"] = arm_.name;
   file.metadata["training.seed"] = std::to_string(options_.seed);
-  file.tensors["theta"] = theta_.values();
-  file.tensors["buffers"] = theta_.buffers();
-  for (const auto& [name, tensor] : optimizer_->state()) file.tensors["optimizer/" + name] = tensor;
+  file.tensors["theta"] = theta_.values().to(kCpu);
+  file.tensors["buffers"] = theta_.buffers().to(kCpu);
+  for (const auto& [name, tensor] : optimizer_->state())
+    file.tensors["optimizer/" + name] = tensor.to(kCpu);
   multitask::State method, telemetry, layers;
   method_->save(method);
   telemetry_.save(telemetry);
@@ -262,8 +270,8 @@ void Training::load(const TensorFile& file) {
   const auto counts = tensor("counts").values<std::int64_t>();
   steps_ = counts[0];
   optimizer_->steps(counts[1]);
-  for (const auto& loader : loaders_)
-    loader->seek({steps_ / steps_per_epoch(), steps_ % steps_per_epoch()});
+  for (data::DeviceLoader& batches : feeds_)
+    batches.seek({steps_ / steps_per_epoch(), steps_ % steps_per_epoch()});
 }
 
 }  // namespace concord::experiments

@@ -16,6 +16,7 @@
 #include <concord/tensor/serialize.h>
 
 #include <cstdint>
+#include <deque>
 #include <map>
 #include <memory>
 #include <string>
@@ -40,6 +41,8 @@ struct TrainingOptions {
   std::string schedule = "constant";
   double clip_norm = 0;
   bool watch = false;      ///< name the op and module where a NaN or infinity first appears
+  Device device = kCpu;    ///< where the network, its gradients and the batches are
+  bool graphs = true;      ///< on a device: steps as CUDA graphs (Method::graphs)
   std::uint64_t seed = 0;  ///< of initial weights, order of the data, the method's draws
 };
 
@@ -80,6 +83,7 @@ class Training : private multitask::Model {
   /// The same per layer of the trunk; empty for methods that drive the step themselves.
   const multitask::BlockTelemetry& layers() const { return layers_; }
   void profile(Profile* profile) { tape_.profile(profile); }
+  Device device() const { return options_.device; }
 
   /// Everything a continuation needs, bit by bit.
   void save(TensorFile& file) const;
@@ -104,6 +108,7 @@ class Training : private multitask::Model {
   std::unique_ptr<multitask::Method> method_;
   /// One per batch that the method looks at in a step, each in an order of its own.
   std::vector<std::unique_ptr<data::Loader>> loaders_;
+  std::deque<data::DeviceLoader> feeds_;  // one per loader
   optim::Schedule schedule_;
   multitask::Telemetry telemetry_;
   multitask::BlockTelemetry layers_;

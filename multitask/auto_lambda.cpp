@@ -94,27 +94,20 @@ class AutoLambda final : public Driver {
   void exact_products() {
     products(shared_elements(rows_, present_), shared_elements(v_, {}), products_, scratch_);
     const ParameterStore& store = rows_.store();
-    kernels::on(rows_.row(0), [&]<class T>(const kernels::Kernels<T>&) {
-      for (SliceId id = 0; id < store.slices(); ++id) {
-        const int row =
-            store.slice(id).group == kShared ? -1 : inputs().row_of(store.slice(id).group);
-        if (row < 0) continue;
-        const auto g = rows_.slice(id, store.slice(id).group).template values<T>(),
-                   h = v_.slice(id, 0).template values<T>();
-        double sum = 0;
-        for (std::size_t k = 0; k < g.size(); ++k)
-          sum += static_cast<double>(g[k]) * static_cast<double>(h[k]);
-        products_[static_cast<std::size_t>(row)] += sum;
-      }
-    });
+    for (SliceId id = 0; id < store.slices(); ++id) {
+      const int row =
+          store.slice(id).group == kShared ? -1 : inputs().row_of(store.slice(id).group);
+      if (row < 0) continue;
+      double of_head = 0;
+      products(elements_of(rows_.slice(id, store.slice(id).group)), elements_of(v_.slice(id, 0)),
+               {&of_head, 1}, scratch_);
+      products_[static_cast<std::size_t>(row)] += of_head;
+    }
   }
 
   /// The same by central differences of the losses along v.
   void differences(Model& model, const Context& ctx) {
-    double squared = 0;  // over the heads, too
-    kernels::on(v_.row(0), [&]<class T>(const kernels::Kernels<T>& k) {
-      k.norm_squared(v_.columns(), v_.row(0).template data<T>(), &squared);
-    });
+    const double squared = squared_norm_of(v_.row(0));  // over the heads, too
     std::fill(products_.begin(), products_.end(), 0.0);
     if (squared == 0) return;
     const double e = set_.epsilon / std::sqrt(squared), one = 1;

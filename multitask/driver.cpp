@@ -41,10 +41,11 @@ void Driver::note_present(const Step::When& when) {
   when_ = when;
   present_.clear();
   losses_.clear();
+  const Tensor values = values_of(vars_).to(kCpu);
   for (int t = 0; t < tasks(); ++t) {
     if (!present(t)) continue;
     present_.push_back(t);
-    losses_.push_back(vars_[static_cast<std::size_t>(t)].item());
+    losses_.push_back(values.rows(t, t + 1).item());
   }
   if (present_.empty())
     throw ShapeError(fmt::format("{}: no task is present, expected at least one", name()));
@@ -91,10 +92,7 @@ void Driver::sweep_sum(Tape& tape, std::span<const double> weights, GradientMatr
 }
 
 double Driver::squared_norm(const GradientMatrix& one) const {
-  double squared = 0;
-  kernels::on(one.row(0), [&]<class T>(const kernels::Kernels<T>& k) {
-    k.norm_squared(rows_.columns(), one.row(0).template data<T>(), &squared);
-  });
+  const double squared = squared_norm_of(one.row(0).rows(0, rows_.columns()));
   if (!std::isfinite(squared)) {
     throw NumericError(fmt::format(
         "{}: a combined gradient's squared norm is {}, expected a finite one", name(), squared));
@@ -126,11 +124,39 @@ Elements shared_elements(const GradientMatrix& gradients, std::span<const int> t
   return elements_of(gradients, tasks, {"shared", 0, gradients.store().shared_size()});
 }
 
+namespace {
+
+/// The part of the Gram matrix of [a; b] beside its diagonal.
+void products_on_device(const Elements& a, const Elements& b, std::span<double> out) {
+  std::visit(
+      [&]<class T>(const kernels::Rows<T>& x) {
+        const std::int32_t n = x.count, all = n + std::get<kernels::Rows<T>>(b.rows).count;
+        const Tensor both = Tensor::empty({all, a.columns}, a.dtype(), a.device);
+        for (std::int32_t r = 0; r < all; ++r)
+          both[r].copy_from(r < n ? row_of(a, r) : row_of(b, r - n));
+        Gram gram;
+        gram_of(
+            Elements{a.columns, kernels::Rows<T>{both.data<T>(), a.columns, nullptr, all, false},
+                     a.device},
+            gram);
+        for (std::int32_t i = 0; i < n; ++i)
+          std::copy_n(&gram.row(i)[static_cast<std::size_t>(n)], all - n,
+                      &out[static_cast<std::size_t>(i * (all - n))]);
+      },
+      a.rows);
+}
+
+}  // namespace
+
 void products(const Elements& a, const Elements& b, std::span<double> out,
               std::vector<double>& scratch) {
   if (a.columns != b.columns || a.rows.index() != b.rows.index()) {
     throw ShapeError(fmt::format("products: rows of {} columns in {} and of {} in {}", a.columns,
                                  name(a.dtype()), b.columns, name(b.dtype())));
+  }
+  if (!(a.device == kCpu)) {
+    products_on_device(a, b, out);
+    return;
   }
   std::visit(
       [&]<class T>(kernels::Rows<T> x) {
@@ -167,7 +193,7 @@ void products(const Elements& a, const Elements& b, std::span<double> out,
 }
 
 void save_tensor(State& state, const std::string& name, const Tensor& values) {
-  const Tensor doubles = values.to(DType::f64);
+  const Tensor doubles = values.to(kCpu).to(DType::f64);
   state[name].assign(doubles.values<double>().begin(), doubles.values<double>().end());
 }
 

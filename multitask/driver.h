@@ -82,11 +82,12 @@ class Driver : public Method {
 };
 
 /// All shared columns of the rows of the given tasks (all when `tasks` is empty); of a matrix by
-/// all parameters, too. Throws DeviceError when they are not on the CPU.
+/// all parameters, too.
 Elements shared_elements(const GradientMatrix& gradients, std::span<const int> tasks);
 
 /// out[i * (rows of b) + j] = <row i of a, row j of b> over the columns, in double and in a fixed
-/// order. `scratch` is reused from call to call. Throws ShapeError when the columns differ.
+/// order; on a device by its kernel `gram` of all rows together, one wait. `scratch` is reused from
+/// call to call. Throws ShapeError when the columns differ.
 void products(const Elements& a, const Elements& b, std::span<double> out,
               std::vector<double>& scratch);
 

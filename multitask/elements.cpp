@@ -2,6 +2,7 @@
 #include <concord/multitask/blocks.h>
 #include <concord/multitask/elements.h>
 #include <concord/tensor/check.h>
+#include <concord/tensor/kernels/kernels.h>
 
 #include <fmt/format.h>
 
@@ -9,10 +10,6 @@ namespace concord::multitask {
 
 Elements elements_of(const GradientMatrix& gradients, std::span<const int> tasks,
                      const Block& block) {
-  if (gradients.device() != kCpu) {
-    throw DeviceError("multitask: methods that work on elements have no kernel for this device",
-                      {{"gradients", describe(gradients.row(0))}});
-  }
   const auto rows = [&]<class T>(kernels::Rows<T> r) {
     r.base += block.first;
     if (!tasks.empty()) {
@@ -21,13 +18,76 @@ Elements elements_of(const GradientMatrix& gradients, std::span<const int> tasks
     }
     return r;
   };
-  Elements elements{block.size, {}};
+  Elements elements{block.size, {}, gradients.device()};
   if (gradients.dtype() == DType::f32) {
     elements.rows = rows(gradients.rows<float>());
   } else {
     elements.rows = rows(gradients.rows<double>());
   }
   return elements;
+}
+
+Elements rows_of(const Tensor& cotangents, std::span<const int> tasks) {
+  Elements e{cotangents.numel() / cotangents.dim(0), {}, cotangents.device()};
+  const auto rows = [&]<class T>() {
+    return kernels::Rows<T>{cotangents.data<T>(), e.columns, tasks.data(),
+                            static_cast<std::int32_t>(tasks.size()), false};
+  };
+  if (cotangents.dtype() == DType::f32) {
+    e.rows = rows.operator()<float>();
+  } else {
+    e.rows = rows.operator()<double>();
+  }
+  return e;
+}
+
+Elements elements_of(const Tensor& row) {
+  if (row.dtype() == DType::f32)
+    return {row.numel(), kernels::one_row(row.data<float>()), row.device()};
+  return {row.numel(), kernels::one_row(row.data<double>()), row.device()};
+}
+
+Tensor row_of(const Elements& e, std::int32_t r) {
+  return std::visit(
+      [&](const auto& rows) { return Tensor::borrow(rows[r], {e.columns}, e.device); }, e.rows);
+}
+
+OnHost::OnHost(const Elements& rows) : rows_(rows), host_(rows) {
+  if (rows.device == kCpu) return;
+  std::visit(
+      [&]<class T>(const kernels::Rows<T>& r) {
+        copies_ = Tensor::empty({r.count, rows.columns}, rows.dtype());
+        for (std::int32_t i = 0; i < r.count; ++i) copies_[i].copy_from(row_of(rows, i));
+        host_ = {rows.columns,
+                 kernels::Rows<T>{copies_.data<T>(), rows.columns, nullptr, r.count, false}, kCpu};
+      },
+      rows.rows);
+}
+
+void OnHost::put_back() const {
+  if (!copies_.defined()) return;
+  for (std::int32_t i = 0; i < static_cast<std::int32_t>(copies_.dim(0)); ++i)
+    row_of(rows_, i).copy_from(copies_[i]);
+}
+
+void gram_of(const Elements& rows, Gram& gram) {
+  std::visit(
+      [&]<class T>(const kernels::Rows<T>& r) {
+        gram.resize(r.count);
+        const Tensor products = Tensor::empty({r.count, r.count}, DType::f64, rows.device);
+        kernels::table<T>(rows.device).gram(rows.columns, r, products.data<double>());
+        const Tensor host = products.to(kCpu);
+        std::copy_n(host.data<double>(), host.numel(), gram.values().data());
+      },
+      rows.rows);
+}
+
+double squared_norm_of(const Tensor& x) {
+  const Tensor result = Tensor::empty({}, DType::f64, x.device());
+  kernels::on(x, [&]<class T>(const kernels::Kernels<T>& k) {
+    k.norm_squared(x.numel(), x.data<T>(), result.data<double>());
+  });
+  return result.item();
 }
 
 const Tensor& TaskVectors::at(int task, const Elements& like, std::string_view owner) {

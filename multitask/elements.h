@@ -20,18 +20,44 @@ class GradientMatrix;
 
 namespace concord::multitask {
 
-/// The rows of the tasks present, in the order of StepInputs, on the CPU.
+/// The rows of the tasks present, in the order of StepInputs. Methods see them on the CPU (OnHost).
 struct Elements {
   index_t columns = 0;
   std::variant<kernels::Rows<float>, kernels::Rows<double>> rows;
+  Device device = kCpu;
 
   DType dtype() const { return rows.index() == 0 ? DType::f32 : DType::f64; }
 };
 
-/// The rows of the given tasks (all when `tasks` is empty) over the columns of a block. Throws
-/// DeviceError when they are not on the CPU. `tasks` must outlive the result.
+/// The rows of the given tasks (all when `tasks` is empty) over the columns of a block. `tasks`
+/// must outlive the result.
 Elements elements_of(const GradientMatrix& gradients, std::span<const int> tasks,
                      const Block& block);
+
+/// The cotangents of features, [T, ...], as rows of the given tasks, which must outlive the result.
+Elements rows_of(const Tensor& cotangents, std::span<const int> tasks);
+/// A tensor as a single row.
+Elements elements_of(const Tensor& row);
+/// Row r, flat; shares memory.
+Tensor row_of(const Elements& e, std::int32_t r);
+
+/// Rows where a method can loop over them: those of the CPU themselves; of rows on a device copies,
+/// which put_back() brings to the device again. That is the price of a method without a kernel of
+/// its own: T x P numbers down, and up when it rewrites them.
+class OnHost {
+ public:
+  explicit OnHost(const Elements& rows);
+  const Elements& elements() const { return host_; }
+  void put_back() const;
+
+ private:
+  Elements rows_, host_;
+  Tensor copies_;  // [rows, columns]
+};
+
+/// The Gram matrix of the rows, and |x|^2. Both wait for a device.
+void gram_of(const Elements& rows, Gram& gram);
+double squared_norm_of(const Tensor& x);
 
 /// f(first, count, thread) for pieces of the columns, on several threads when there are many.
 /// Columns must not depend on one another.

@@ -68,7 +68,7 @@ class Gram {
 };
 
 /// Fills `gram` with the inner products of the rows of the given tasks (all rows when `tasks` is
-/// empty), over the shared columns, in one blocked pass of the kernel `gram`.
+/// empty), over the shared columns, in one blocked pass of the kernel `gram`. Waits for a device.
 void gram_of(const GradientMatrix& gradients, std::span<const int> tasks, Gram& gram);
 /// The same over the columns of one block (blocks.h).
 void gram_of(const GradientMatrix& gradients, std::span<const int> tasks, const Block& block,

@@ -1,7 +1,7 @@
 #include <concord/autograd/gradient_matrix.h>
 #include <concord/multitask/blocks.h>
+#include <concord/multitask/elements.h>
 #include <concord/multitask/gram.h>
-#include <concord/tensor/kernels/kernels.h>
 
 namespace concord::multitask {
 
@@ -11,17 +11,7 @@ void gram_of(const GradientMatrix& gradients, std::span<const int> tasks, Gram& 
 
 void gram_of(const GradientMatrix& gradients, std::span<const int> tasks, const Block& block,
              Gram& gram) {
-  const int count = tasks.empty() ? gradients.tasks() : static_cast<int>(tasks.size());
-  gram.resize(count);
-  kernels::on(gradients.row(0), [&]<class T>(const kernels::Kernels<T>& k) {
-    kernels::Rows<T> rows = gradients.rows<T>();
-    rows.base += block.first;
-    if (!tasks.empty()) {
-      rows.map = tasks.data();
-      rows.count = count;
-    }
-    k.gram(block.size, rows, gram.values().data());
-  });
+  gram_of(elements_of(gradients, tasks, block), gram);
 }
 
 }  // namespace concord::multitask

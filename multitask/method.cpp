@@ -1,6 +1,7 @@
 #include <concord/multitask/method.h>
 #include <concord/multitask/registry.h>
 #include <concord/tensor/check.h>
+#include <concord/tensor/device.h>
 
 #include <fmt/format.h>
 
@@ -44,16 +45,23 @@ class StepMethod final : public Method {
 
   void step(Model& model, const Context& ctx, optim::Optimizer& optimizer,
             const Step::When& when) override {
-    for (int b = 0; b < batches_; ++b) {
-      ctx.tape->reset();
-      const Var features = forward(model, for_batch(ctx, b), b);
-      if (batches_ == 1)
-        step_.backward(*ctx.tape, losses_, when, features);
+    const auto part = [&](StepPart& as, bool waits, const auto& work) {
+      if (graphs() && !waits)
+        as.run(ctx.theta->device(), work);
       else
+        work();
+    };
+    step_.restart();
+    part(to_gram_, ctx.tape->waits(), [&] {
+      for (int b = 0; b < batches_; ++b) {
+        ctx.tape->reset();
+        const Var features = forward(model, for_batch(ctx, b), b);
         step_.accumulate(*ctx.tape, losses_, when, 1.0 / batches_, features);
-    }
-    if (batches_ > 1) step_.combine();
-    optimizer.step(*ctx.theta, step_.direction(), step_.squared_norm());
+      }
+    });
+    step_.combine();
+    part(from_weights_, optimizer.clip.norm > 0,
+         [&] { optimizer.step(*ctx.theta, step_.direction(), step_.squared_norm()); });
     if (step_.method().needs_losses_after() && step_.fresh()) learn(model, ctx);
     losses_.clear();  // Vars hold on to tensors
   }
@@ -62,6 +70,7 @@ class StepMethod final : public Method {
   const Direction& answer() const override { return step_.answer(); }
   bool fresh() const override { return step_.fresh(); }
   Step* inner() override { return &step_; }
+  int graphs_made() const override { return to_gram_.graphs() + from_weights_.graphs(); }
   void save(State& state) const override { step_.save(state); }
   void load(const State& state) override { step_.load(state); }
 
@@ -85,8 +94,10 @@ class StepMethod final : public Method {
     sums_.assign(inputs_.size(), 0.0);
     for (int b = 0; b < batches_; ++b) {
       forward(model, for_batch(ctx, b), b);
+      const Tensor values = values_of(losses_).to(kCpu);
       for (std::size_t t = 0; t < sums_.size(); ++t) {
-        if (losses_[t].value().defined()) sums_[t] += losses_[t].item() / batches_;
+        const auto row = static_cast<index_t>(t);
+        if (losses_[t].value().defined()) sums_[t] += values.rows(row, row + 1).item() / batches_;
       }
     }
     for (std::size_t t = 0; t < sums_.size(); ++t)
@@ -98,6 +109,7 @@ class StepMethod final : public Method {
   bool at_features_;
   int vectors_;
   Step step_;
+  StepPart to_gram_, from_weights_;
   std::vector<Var> inputs_, losses_;
   std::vector<double> sums_;
 };

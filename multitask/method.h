@@ -79,6 +79,14 @@ class Method {
   /// for those that drive the step themselves.
   virtual Step* inner() { return nullptr; }
 
+  /// On a device: submit what comes before the Gram matrix as one CUDA graph and what follows the
+  /// weights as another. For models whose losses neither wait for the device nor upload to it;
+  /// methods that drive the step themselves go without. Off at first.
+  void graphs(bool on) { graphs_ = on; }
+  bool graphs() const { return graphs_; }
+  /// How many had to be made so far.
+  virtual int graphs_made() const { return 0; }
+
   virtual void save(State& state) const = 0;
   /// Throws ValueError when an entry is missing or has the wrong size.
   virtual void load(const State& state) = 0;
@@ -88,6 +96,7 @@ class Method {
 
  private:
   std::string name_;
+  bool graphs_ = false;
 };
 
 /// The context of batch `batch` of a step whose context is `ctx`.

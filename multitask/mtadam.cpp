@@ -20,6 +20,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <optional>
 #include <string>
 
 namespace concord::multitask {
@@ -36,10 +37,11 @@ class MtAdam final : public Driver {
   MtAdam(const Theta& like, int tasks, Setting setting)
       : Driver("mtadam", like, tasks, tasks),
         set_(std::move(setting)),
-        m_(like.store(), tasks, like.dtype(), Columns::shared, like.values().device()),
-        v_(like.store(), tasks, like.dtype(), Columns::shared, like.values().device()),
+        m_(like.store(), tasks, like.dtype()),
+        v_(like.store(), tasks, like.dtype()),
         norms_(static_cast<std::size_t>(tasks * like.store().slices())),
-        steps_(static_cast<std::size_t>(tasks)) {
+        steps_(static_cast<std::size_t>(tasks)),
+        g_(rows_.device() == kCpu ? rows_ : host_.emplace(like.store(), tasks, like.dtype())) {
     if (!set_.rank.empty() && static_cast<int>(set_.rank.size()) != tasks) {
       throw ShapeError(fmt::format("mtadam: option rank has {} numbers, expected one per task ({})",
                                    set_.rank.size(), tasks));
@@ -66,11 +68,11 @@ class MtAdam final : public Driver {
             const Step::When& when) override {
     begin(model, ctx, when);
     vars_.clear();
-    if (rows_.device() != kCpu) shared_elements(rows_, {});  // throws: no kernel for this device
+    copy(rows_, g_, present_);
     for (const int t : present_) steps_[static_cast<std::size_t>(t)] += 1;
-    kernels::on(rows_.row(0), [&]<class T>(const kernels::Kernels<T>& k) {
-      for (SliceId id = 0; id < rows_.store().slices(); ++id) {
-        const int group = rows_.store().slice(id).group;
+    kernels::on(g_.row(0), [&]<class T>(const kernels::Kernels<T>& k) {
+      for (SliceId id = 0; id < g_.store().slices(); ++id) {
+        const int group = g_.store().slice(id).group;
         if (group == kShared)
           combine<T>(k, id);
         else if (inputs().row_of(group) >= 0)
@@ -85,6 +87,7 @@ class MtAdam final : public Driver {
     weights_[static_cast<std::size_t>(present_[0])] = 1;
     optim::Sgd sgd(*ctx.theta, {.rate = optimizer.rate(), .decay = optimizer.decay()});
     sgd.clip = optimizer.clip;
+    copy(g_, rows_, {present_.data(), 1});
     sgd.step(*ctx.theta, {rows_, weights_});
   }
 
@@ -117,7 +120,7 @@ class MtAdam final : public Driver {
     of_rows_.clear();
     for (const int t : present_) {
       double squared = 0;
-      const Tensor g = rows_.slice(id, t);
+      const Tensor g = g_.slice(id, t);
       k.norm_squared(g.numel(), g.template data<T>(), &squared);
       double& norm = norms_[static_cast<std::size_t>(t * rows_.store().slices() + id)];
       norm = steps_[static_cast<std::size_t>(t)] == 1
@@ -126,9 +129,9 @@ class MtAdam final : public Driver {
       if (anchor <= kTiny) anchor = norm;
       of_rows_.push_back(moments(t, norm > kTiny ? anchor / norm : 1));
     }
-    const GradientMatrix::Place place = rows_.place(id);
-    const auto g = elements<T>(rows_), m = elements<T>(m_), v = elements<T>(v_);
-    for_columns(rows_.store().slice(id).shape.numel(), [&](index_t first, index_t count, int) {
+    const GradientMatrix::Place place = g_.place(id);
+    const auto g = elements<T>(g_), m = elements<T>(m_), v = elements<T>(v_);
+    for_columns(g_.store().slice(id).shape.numel(), [&](index_t first, index_t count, int) {
       for (index_t i = place.offset + first; i < place.offset + first + count; ++i) {
         T sum = 0, most = 0;
         for (std::size_t r = 0; r < of_rows_.size(); ++r) {
@@ -143,7 +146,7 @@ class MtAdam final : public Driver {
   template <class T>
   void adam(SliceId id, int task) {
     const Moments s = moments(task, 1);
-    const auto g = rows_.slice(id, task).template values<T>(),
+    const auto g = g_.slice(id, task).template values<T>(),
                m = m_.slice(id, task).template values<T>(),
                v = v_.slice(id, task).template values<T>();
     for (std::size_t i = 0; i < g.size(); ++i) {
@@ -158,6 +161,14 @@ class MtAdam final : public Driver {
     return std::get<kernels::Rows<T>>(shared_elements(of, present_).rows);
   }
 
+  /// Rows of the given tasks, and the heads: on a device they come to the moments and d goes back.
+  static void copy(const GradientMatrix& from, const GradientMatrix& to,
+                   std::span<const int> tasks) {
+    if (&from == &to) return;
+    for (const int t : tasks) to.row(t).copy_from(from.row(t));
+    to.heads().copy_from(from.heads());
+  }
+
   template <class F>
   void for_each_tensor(F f) const {
     for (int t = 0; t < tasks(); ++t) {
@@ -169,10 +180,12 @@ class MtAdam final : public Driver {
   }
 
   Setting set_;
-  GradientMatrix m_, v_;
+  GradientMatrix m_, v_;       // on the host, where the elements are looped over
   std::vector<double> norms_;  // by task and slice
   std::vector<double> steps_;  // by task
   std::vector<Moments> of_rows_;
+  std::optional<GradientMatrix> host_;  // of a device: a copy of rows_
+  GradientMatrix& g_;                   // rows_, or host_
 };
 
 }  // namespace

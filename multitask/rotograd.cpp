@@ -32,20 +32,14 @@ namespace concord::multitask {
 
 namespace {
 
-Tensor identity(index_t d, DType dtype) {
-  const Tensor eye = Tensor::zeros({d, d}, dtype);
-  kernels::on(eye, [&]<class T>(const kernels::Kernels<T>&) {
-    for (index_t i = 0; i < d; ++i) eye.data<T>()[i * (d + 1)] = 1;
+Tensor identity(index_t d, DType dtype, Device device) {
+  const Tensor eye = Tensor::zeros({d, d}, dtype, device),
+               one = Tensor::full({1}, 1, dtype, device);
+  kernels::on(eye, [&]<class T>(const kernels::Kernels<T>& k) {
+    k.copy_box({1, {d}, {0}, {d + 1}}, kernels::one_row<const T>(one.data<T>()),
+               kernels::one_row(eye.data<T>()));
   });
   return eye;
-}
-
-double norm(const Tensor& x) {
-  double squared = 0;
-  kernels::on(x, [&]<class T>(const kernels::Kernels<T>& k) {
-    k.norm_squared(x.numel(), x.data<T>(), &squared);
-  });
-  return std::sqrt(squared);
 }
 
 /// out = sum_k weights[k] rows[k]
@@ -66,12 +60,12 @@ Var rotate(const Var& features, const Var& r) {
 
 /// One task's rotation with all that moves it.
 struct Rotation {
-  Rotation(index_t d, DType dtype, double lr)
+  Rotation(index_t d, DType dtype, Device device, double lr)
       : w(store.add("rotation", {d, d}, [](const Tensor& values, const Rng&) { values.zero(); })),
-        theta(store, dtype),
+        theta(store, dtype, device),
         adam(theta, {.rate = lr}),
-        gradient(store, 1, dtype, Columns::all),
-        matrix(identity(d, dtype)) {}
+        gradient(store, 1, dtype, Columns::all, device),
+        matrix(identity(d, dtype, device)) {}
 
   ParameterStore store;
   SliceId w;
@@ -143,7 +137,7 @@ void RotoGrad::step(Model& model, const Context& ctx, optim::Optimizer& optimize
   for (std::size_t t = 0; t < rotations_.size(); ++t) {
     if (!rotations_[t]) {
       const index_t d = set_.size > 0 ? set_.size : features.dim(1);
-      rotations_[t] = std::make_unique<Rotation>(d, dtype_, set_.lr);
+      rotations_[t] = std::make_unique<Rotation>(d, dtype_, rows_.device(), set_.lr);
     }
     inputs_.push_back(head_input(static_cast<int>(t), features));
   }
@@ -180,12 +174,7 @@ void RotoGrad::step(Model& model, const Context& ctx, optim::Optimizer& optimize
 
 /// The Gram matrix of the tasks present: rows of [tasks, n, d].
 void RotoGrad::take_gram(const Tensor& gradients) {
-  const index_t columns = gradients.numel() / tasks();
-  gram_.resize(static_cast<int>(present_.size()));
-  kernels::on(gradients, [&]<class T>(const kernels::Kernels<T>& k) {
-    k.gram(columns, {gradients.data<T>(), columns, present_.data(), gram_.tasks(), false},
-           gram_.values().data());
-  });
+  gram_of(rows_of(gradients, present_), gram_);
   gram_.check_finite(name(), present_);
 }
 
@@ -272,7 +261,8 @@ void RotoGrad::load(const State& state) {
     const std::string key = fmt::format("rotograd.{}", t);
     if (state.find(key) == state.end()) continue;
     const auto& shape = state_entry(state, name(), key + ".shape", 2);
-    rotations_[t] = std::make_unique<Rotation>(static_cast<index_t>(shape[0]), dtype_, set_.lr);
+    rotations_[t] =
+        std::make_unique<Rotation>(static_cast<index_t>(shape[0]), dtype_, rows_.device(), set_.lr);
     Rotation& rotation = *rotations_[t];
     load_tensor(state, name(), key, rotation.theta.values());
     for (const auto& [entry, tensor] : rotation.adam.state())
@@ -290,11 +280,13 @@ Var rotation_of(const Var& w) {
                      {{"matrix", describe(w.value())}});
   }
   const index_t d = w.dim(0);
-  const Var one = identity(d, w.dtype());
+  const Var one = identity(d, w.dtype(), w.value().device());
   const Var skew = w - transpose(w, 0, 1);
   // Frobenius norm at most 1/2 before the squarings; 0.5^k / k! is below rounding then.
   int squarings = 0;
-  for (double size = norm(skew.value()); size > 0.5 && squarings < 60; size /= 2) ++squarings;
+  for (double size = std::sqrt(squared_norm_of(skew.value())); size > 0.5 && squarings < 60;
+       size /= 2)
+    ++squarings;
   const Var x = skew * std::ldexp(1.0, -squarings);
   const int degree = w.dtype() == DType::f32 ? 8 : 14;
   Var r = one;

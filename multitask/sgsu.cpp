@@ -130,8 +130,7 @@ class Sgsu final : public Driver {
   void subtract_curvature(Model& model, const Context& ctx, int t) {
     kernels::on(rows_.row(t), [&]<class T>(const kernels::Kernels<T>& k) {
       T* g = rows_.row(t).template data<T>();
-      double squared = 0;
-      k.norm_squared(rows_.columns(), g, &squared);
+      const double squared = squared_norm_of(rows_.row(t));
       if (squared == 0) return;
       const double norm = std::sqrt(squared);
       for (const double sign : {1.0, -1.0}) {

@@ -1,5 +1,6 @@
 #include <concord/multitask/elements.h>
 #include <concord/multitask/step.h>
+#include <concord/tensor/device.h>
 #include <concord/tensor/kernels/kernels.h>
 
 #include <fmt/format.h>
@@ -46,22 +47,21 @@ std::vector<int> block_of_slice(const ParameterStore& store, std::span<const Blo
   return of;
 }
 
-/// The cotangents of the features, [T, ...], as rows of the given tasks.
-Elements rows_of(const Tensor& cotangents, std::span<const int> tasks) {
-  Elements e{cotangents.numel() / cotangents.dim(0), {}};
-  const auto rows = [&]<class T>() {
-    return kernels::Rows<T>{cotangents.data<T>(), e.columns, tasks.data(),
-                            static_cast<std::int32_t>(tasks.size()), false};
-  };
-  if (cotangents.dtype() == DType::f32) {
-    e.rows = rows.operator()<float>();
-  } else {
-    e.rows = rows.operator()<double>();
-  }
-  return e;
-}
-
 }  // namespace
+
+Tensor values_of(std::span<const Var> losses) {
+  Tensor values;
+  for (std::size_t t = 0; t < losses.size(); ++t) {
+    const Tensor& loss = losses[t].value();
+    if (!loss.defined()) continue;
+    if (!values.defined())
+      values = Tensor::zeros({static_cast<index_t>(losses.size())}, loss.dtype(), loss.device());
+    check_same_kind("step", "loss", loss, "another loss", values);
+    const auto at = static_cast<index_t>(t);
+    values.rows(at, at + 1).copy_from(loss);
+  }
+  return values;
+}
 
 Step::Step(const ParameterStore& store, const Make& make, int tasks, const StepOptions& options)
     : store_(store),
@@ -110,7 +110,7 @@ Step::Step(const ParameterStore& store, std::unique_ptr<Aggregator> method, int 
 void Step::begin(std::span<const Var> losses, const When& when) {
   when_ = when;
   present_.clear();
-  std::fill(loss_sums_.begin(), loss_sums_.end(), 0.0);
+  fetched_.clear();
   std::fill(chosen_.begin(), chosen_.end(), std::uint8_t{1});
   fresh_ = options_.refresh == 1 || refreshed_ < 0 || when.step >= refreshed_ + options_.refresh;
   for (std::size_t t = 0; t < losses.size(); ++t)
@@ -158,10 +158,11 @@ void Step::accumulate(Tape& tape, std::span<const Var> losses, const When& when,
       throw UsageError(
           fmt::format("step: task {} comes after the first micro-batch and has no weight yet", t));
     seeds_.push_back({loss, t, share, {}});
-    loss_sums_[at(t)] += share * loss.item();
     const auto place = std::lower_bound(present_.begin(), present_.end(), t);
     if (place == present_.end() || *place != t) present_.insert(place, t);
   }
+  if (const Tensor values = values_of(losses); values.defined())
+    fetched_.push_back({values.download(), share});
   SweepOptions sweep{.max_rows = options_.max_rows, .add = !first};
   if (!fresh_) {
     sweep.combine = weights_;
@@ -186,8 +187,8 @@ void Step::accumulate(Tape& tape, std::span<const Var> losses, const When& when,
 
 void Step::combine() {
   if (std::exchange(batches_, 0) == 0) throw UsageError("step: combine() comes after accumulate()");
-  losses_.clear();
-  for (const int t : present_) losses_.push_back(loss_sums_[at(t)]);
+  if (fresh_ && options_.level == Level::parameters) grams_.download();
+  fetch();
   if (fresh_) {
     if (options_.level == Level::features)
       answer_at_features();
@@ -198,6 +199,19 @@ void Step::combine() {
     for (const int t : present_) known_[at(t)] = 1;
   }
   if (!separate()) take_norm_of_combined();
+}
+
+void Step::fetch() {
+  synchronize(options_.device);
+  grams_.add_up();
+  std::fill(loss_sums_.begin(), loss_sums_.end(), 0.0);
+  for (const Fetched& batch : fetched_) {
+    for (const int t : present_)
+      loss_sums_[at(t)] += batch.share * batch.losses.rows(t, t + 1).item();
+  }
+  fetched_.clear();
+  losses_.clear();
+  for (const int t : present_) losses_.push_back(loss_sums_[at(t)]);
 }
 
 void Step::measure() {
@@ -225,9 +239,12 @@ void Step::answer_at_parameters() {
     while (m < measured_.size() && measured_blocks_[m].first < end) gram.add(measured_[m++]);
 
     const StepInputs in = inputs(static_cast<int>(b));
-    if (method->needs_elements() &&
-        method->rewrite(in, elements_of(*rows_, present_, blocks_[b]))) {
-      gram_of(*rows_, present_, blocks_[b], gram);
+    if (method->needs_elements()) {
+      const OnHost rows(elements_of(*rows_, present_, blocks_[b]));
+      if (method->rewrite(in, rows.elements())) {
+        rows.put_back();
+        gram_of(*rows_, present_, blocks_[b], gram);
+      }
     }
     method->weights(in, answer);
     rescale(answer, gram);
@@ -246,14 +263,14 @@ void Step::answer_at_features() {
   auto& [method, gram, answer] = parts_[0];
   const Tensor& cotangents = at_features_[0];
   const Elements rows = rows_of(cotangents, present_);
-  const auto take_gram = [&] {
-    gram.resize(static_cast<int>(present_.size()));
-    kernels::on(cotangents, [&]<class T>(const kernels::Kernels<T>& k) {
-      k.gram(rows.columns, std::get<kernels::Rows<T>>(rows.rows), gram.values().data());
-    });
-  };
-  take_gram();
-  if (method->needs_elements() && method->rewrite(inputs(), rows)) take_gram();
+  gram_of(rows, gram);
+  if (method->needs_elements()) {
+    const OnHost host(rows);
+    if (method->rewrite(inputs(), host.elements())) {
+      host.put_back();
+      gram_of(rows, gram);
+    }
+  }
   method->weights(inputs(), answer);
   rescale(answer, gram);
   std::fill(weights_.begin(), weights_.end(), 0.0);
@@ -288,9 +305,7 @@ void Step::rescale(Direction& answer, const Gram& gram) const {
 }
 
 void Step::take_norm_of_combined() {
-  kernels::on(combined_->row(0), [&]<class T>(const kernels::Kernels<T>& k) {
-    k.norm_squared(combined_->columns(), combined_->row(0).template data<T>(), &squared_norm_);
-  });
+  squared_norm_ = squared_norm_of(combined_->row(0));
   if (!std::isfinite(squared_norm_)) {
     throw NumericError(fmt::format(
         "step: the combined gradient's squared norm is {}, expected a finite one", squared_norm_));
@@ -303,7 +318,8 @@ void Step::after(std::span<const Var> losses) {
   }
   if (!fresh_) return;
   losses_after_.clear();
-  for (const int t : present_) losses_after_.push_back(losses[at(t)].item());
+  const Tensor values = values_of(losses).to(kCpu);
+  for (const int t : present_) losses_after_.push_back(values.rows(t, t + 1).item());
   for (Part& part : parts_) part.method->after_step(losses_after_);
 }
 

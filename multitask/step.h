@@ -22,6 +22,10 @@
 
 namespace concord::multitask {
 
+/// The values of scalar losses [T] in one tensor where they are, 0 for undefined Vars: one transfer
+/// brings all of them to the host. Throws DeviceError when they are on several devices.
+Tensor values_of(std::span<const Var> losses);
+
 class Step {
  public:
   using Make = std::function<std::unique_ptr<Aggregator>()>;
@@ -38,13 +42,15 @@ class Step {
     Rng rng{};  ///< the run's stream for the method
   };
 
-  /// One sweep into the rows, the Gram matrix, the method's weights. losses[t] is task t's, or an
-  /// undefined Var when the task is absent from this step: its row is zero, the method does not see
-  /// it. `features`, for Level::features only, is what all heads read. Throws ShapeError for
-  /// another number of losses, and what the tape and the method throw.
+  /// One sweep into the rows, the Gram matrix, the method's weights. On a device everything up to
+  /// the Gram matrix is queued, then the host waits once: for it and the losses. (At
+  /// Level::features, between refreshes, without G and with methods on elements, twice.) losses[t]
+  /// is task t's, or an undefined Var when the task is absent from this step: its row is zero, the
+  /// method does not see it. `features`, for Level::features only, is what all heads read. Throws
+  /// ShapeError for another number of losses, and what the tape and the method throw.
   void backward(Tape& tape, std::span<const Var> losses, const When& when,
                 const Var& features = {}) {
-    batches_ = 0;  // what was begun and not combined is dropped
+    restart();
     accumulate(tape, losses, when, 1, features);
     combine();
   }
@@ -53,6 +59,8 @@ class Step {
   void accumulate(Tape& tape, std::span<const Var> losses, const When& when, double share,
                   const Var& features = {});
   void combine();
+  /// Drops what was begun and not combined.
+  void restart() { batches_ = 0; }
 
   /// For methods with needs_losses_after(), which learn from what the step did: the losses again,
   /// on the same batch, after the optimiser's step (in training mode; no tape is needed). Does
@@ -106,6 +114,8 @@ class Step {
   void make_rows(RowStorage storage);
   void measure();
   void begin(std::span<const Var> losses, const When& when);
+  /// Waits for what was queued for the host.
+  void fetch();
   void answer_at_parameters();
   void answer_at_features();
   void rescale(Direction& answer, const Gram& gram) const;
@@ -132,6 +142,11 @@ class Step {
   std::vector<Seed> seeds_;
   std::vector<std::uint8_t> chosen_, known_;  // per task: takes part; has a weight
   std::vector<int> present_;
+  struct Fetched {
+    Tensor losses;  // [T], on the host after fetch()
+    double share;
+  };
+  std::vector<Fetched> fetched_;  // by micro-batch
   std::vector<double> loss_sums_, losses_, losses_after_;
   std::vector<double> weights_;
   double squared_norm_ = 0;

@@ -40,7 +40,8 @@ Var nll_loss(const Var& log_p, const Tensor& target, const NllOptions& o, Loc at
 
   // Ignored elements pick class 0 and are masked.
   const index_t classes = log_p.dim(1);
-  const Tensor index = target.clone();
+  const Device device = log_p.value().device();
+  const Tensor index = target.device() == kCpu ? target.clone() : target.to(kCpu);
   const Tensor weight = Tensor::empty(target.shape(), DType::f64);  // -1, or 0 where ignored
   index_t counted = 0;
   for (index_t i = 0; i < target.numel(); ++i) {
@@ -55,9 +56,9 @@ Var nll_loss(const Var& log_p, const Tensor& target, const NllOptions& o, Loc at
     weight.data<double>()[i] = ignored ? 0 : -1;
     counted += !ignored;
   }
-  const Var picked =
-      view(gather(log_p, 1, index.view(target.shape().insert(1, 1)), at), target.shape(), at);
-  const Var losses = mul(picked, weight.to(log_p.dtype()), at);
+  const Var picked = view(gather(log_p, 1, index.view(target.shape().insert(1, 1)).to(device), at),
+                          target.shape(), at);
+  const Var losses = mul(picked, weight.to(log_p.dtype()).to(device), at);
   if (o.reduction != Reduction::mean) return reduce(losses, o.reduction, at);
   return mul_scalar(sum(losses, at), 1 / static_cast<double>(counted), at);
 }

@@ -17,6 +17,7 @@ struct NllOptions {
 };
 /// -log_p[i, target[i]]. log_p [n, classes] or [n, classes, ...], finite; target i64 [n] or [n,
 /// ...] in [0, classes) or ignore_index (others throw ValueError); an ignored element's loss is 0.
+/// The host looks at every target, so that it waits for a device; cross_entropy does not.
 Var nll_loss(const Var& log_p, const Tensor& target, const NllOptions& o = {},
              Loc at = Loc::current());
 

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <vector>
 
 namespace concord::optim {
 namespace {
@@ -38,24 +39,48 @@ void for_each_block(const Direction& d, index_t first, index_t size, F&& f) {
   }
 }
 
-/// |d|^2 over the shared columns, formed piece by piece: the way to go without a Gram matrix.
+/// A weighted sum of |x_i|^2, whose terms stay where the x_i are until it is read: on a device, one
+/// wait.
 template <class T>
-double shared_norm_squared(const Direction& d) {
+class SquaredNorms {
+ public:
+  SquaredNorms(Device device, index_t most)
+      : kernels_(kernels::table<T>(device)), terms_(Tensor::empty({most}, DType::f64, device)) {}
+
+  void add(index_t n, const T* x, double factor = 1) {
+    const auto i = static_cast<index_t>(factors_.size());
+    kernels_.norm_squared(n, x, terms_.rows(i, i + 1).data<double>());
+    factors_.push_back(factor);
+  }
+  /// `first` and all terms, in order.
+  double sum(double first) const {
+    const Tensor terms = terms_.to(kCpu);
+    double sum = first;
+    for (std::size_t i = 0; i < factors_.size(); ++i) sum += factors_[i] * terms.data<double>()[i];
+    return sum;
+  }
+
+ private:
+  const kernels::Kernels<T>& kernels_;
+  Tensor terms_;
+  std::vector<double> factors_;
+};
+
+constexpr index_t kPiece = 1 << 16;
+
+/// The terms of |d|^2 over the shared columns, formed piece by piece: the way to go without a Gram
+/// matrix.
+template <class T>
+void add_shared(const Direction& d, SquaredNorms<T>& norms) {
   const GradientMatrix& g = d.gradients;
-  constexpr index_t kPiece = 1 << 16;
   const Tensor piece = Tensor::empty({std::min(kPiece, g.columns())}, dtype_of<T>, g.device());
-  const auto& k = kernels::table<T>(g.device());
-  double sum = 0;
   for (index_t first = 0; first < g.columns(); first += kPiece) {
     for_each_block<T>(d, first, std::min(kPiece, g.columns() - first),
                       [&](index_t, index_t n, const kernels::WeightedRows<T>& rows) {
-                        double part = 0;
-                        k.combine(n, rows, piece.data<T>());
-                        k.norm_squared(n, piece.data<T>(), &part);
-                        sum += part;
+                        kernels::table<T>(g.device()).combine(n, rows, piece.data<T>());
+                        norms.add(n, piece.data<T>());
                       });
   }
-  return sum;
 }
 
 /// A part of θ that moves alike: neighbouring slices of one group with equal factors.
@@ -103,17 +128,17 @@ void Optimizer::step_as(const Theta& theta, const Direction& d, double norm_squa
     if (!split && d.part != Part::all && store_.head_groups() > 0) {
       throw UsageError("optimizer: clipping a part needs gradients whose heads stand apart");
     }
-    double squared = 0;
-    if (d.part != Part::heads)
-      squared = norm_squared >= 0 ? norm_squared : shared_norm_squared<T>(d);
+    SquaredNorms<T> norms(g.device(), store_.slices() + g.columns() / kPiece + 1 +
+                                          static_cast<index_t>(d.block_ends.size()));
+    const bool known = norm_squared >= 0 && d.part != Part::heads;
+    if (!known && d.part != Part::heads) add_shared(d, norms);
     if (split && d.part != Part::shared) {
       for_each_run(store_, Part::heads, [&](const Run& run) {
-        double part = 0;
-        kernels::table<T>(g.device())
-            .norm_squared(run.size, g.heads().data<T>() + (run.offset - g.columns()), &part);
-        squared += head_weight(run.group) * head_weight(run.group) * part;
+        norms.add(run.size, g.heads().data<T>() + (run.offset - g.columns()),
+                  head_weight(run.group) * head_weight(run.group));
       });
     }
+    const double squared = norms.sum(known ? norm_squared : 0);
     const double norm = std::sqrt(squared);
     if (!std::isfinite(norm)) {
       throw NumericError(

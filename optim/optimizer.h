@@ -29,7 +29,7 @@ struct Direction {
 };
 
 /// Bounds on the direction before weight decay, as torch.nn.utils clips gradients; on the part that
-/// moves.
+/// moves. Clipping by norm waits for a device.
 struct Clip {
   double norm = 0;   ///< scale d so that its norm (shared and heads) is at most this; 0: off
   double value = 0;  ///< then bound every |d_i|; 0: off

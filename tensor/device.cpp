@@ -44,4 +44,35 @@ void synchronize(Device device) {
   if (device.type == DeviceType::cuda) cuda::synchronize(device.index);
 }
 
+Tensor upload_beside(const Tensor& host, Device device) {
+  if (device == kCpu) return host;
+  Tensor there = Tensor::empty(host.shape(), host.dtype(), device);
+  if (host.numel() > 0) cuda::upload_beside(device.index, there.raw(), host.raw(), host.bytes());
+  return there;
+}
+
+void await_uploads(Device device) {
+  if (device.type == DeviceType::cuda) cuda::await_uploads(device.index);
+}
+
+struct StepPart::Graph : cuda::Graph {
+  using cuda::Graph::Graph;
+};
+
+StepPart::StepPart() = default;
+StepPart::~StepPart() = default;
+
+bool StepPart::begin(Device device) {
+  constexpr int kSettling = 2;
+  if (device == kCpu || rounds_++ < kSettling) return false;
+  if (!graph_) graph_ = std::make_unique<Graph>(device.index);
+  graph_->begin();
+  return true;
+}
+
+void StepPart::launch() { graph_->launch(); }
+void StepPart::cancel() { graph_->cancel(); }
+
+int StepPart::graphs() const { return graph_ ? graph_->instances() : 0; }
+
 }  // namespace concord

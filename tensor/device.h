@@ -5,8 +5,9 @@
 // Tensor::download() and timings need synchronize().
 #pragma once
 
-#include <concord/tensor/types.h>
+#include <concord/tensor/tensor.h>
 
+#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -26,5 +27,43 @@ Device device_from(std::string_view text);
 
 /// Waits until everything queued on the device is done; returns at once for the CPU.
 void synchronize(Device device);
+
+/// A copy of a tensor of the CPU on a device, on its way beside what is queued there: to be used by
+/// what is queued after await_uploads(). On the CPU the tensor itself.
+Tensor upload_beside(const Tensor& host, Device device);
+void await_uploads(Device device);
+
+/// A part of a training step that is queued in every step: on a device, after a few rounds in which
+/// memory and libraries settle, as one CUDA graph, recorded anew each time and updated in place. In
+/// a part nothing may wait for the device or be uploaded.
+class StepPart {
+ public:
+  StepPart();
+  ~StepPart();
+  /// Calls work(); on the CPU nothing else happens. What it throws passes through, and nothing of
+  /// the part is run then.
+  template <class Work>
+  void run(Device device, Work&& work) {
+    if (!begin(device)) return work();
+    try {
+      work();
+    } catch (...) {
+      cancel();
+      throw;
+    }
+    launch();
+  }
+  /// How many graphs had to be made.
+  int graphs() const;
+
+ private:
+  bool begin(Device device);  // false: no recording
+  void launch();
+  void cancel();
+
+  struct Graph;
+  std::unique_ptr<Graph> graph_;
+  int rounds_ = 0;
+};
 
 }  // namespace concord

@@ -26,8 +26,17 @@ void check_optional(const char* op, const char* argument, const Tensor& t, const
   check_shape(op, argument, t, shape, at);
 }
 
+void check_same_device(const char* op, const char* name_a, const Tensor& a, const char* name_b,
+                       const Tensor& b, Loc at) {
+  if (a.device() == b.device()) return;
+  throw DeviceError(fmt::format("{}: {} is on {}, {} on {}", op, name_a, name(a.device()), name_b,
+                                name(b.device())),
+                    {{name_a, describe(a)}, {name_b, describe(b)}}, at);
+}
+
 void check_indices(const char* op, const char* argument, const Tensor& index, index_t count,
                    Loc at) {
+  if (!(index.device() == kCpu)) return;
   const std::int64_t* i = index.data<std::int64_t>();
   for (index_t k = 0; k < index.numel(); ++k) {
     if (i[k] >= 0 && i[k] < count) continue;

@@ -24,7 +24,12 @@ int check_axis(const char* op, const Tensor& x, int axis, Loc at);
 void check_optional(const char* op, const char* argument, const Tensor& t, const Tensor& x,
                     const Shape& shape, Loc at);
 
+/// Throws DeviceError unless both are on one device.
+void check_same_device(const char* op, const char* name_a, const Tensor& a, const char* name_b,
+                       const Tensor& b, Loc at);
+
 /// Every index must name one of `count` entries. Throws ValueError with the first that does not.
+/// Indices on a device are not looked at: that would wait for it.
 void check_indices(const char* op, const char* argument, const Tensor& index, index_t count,
                    Loc at);
 

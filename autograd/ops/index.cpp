@@ -16,6 +16,7 @@ Var embedding(const Var& table, const Tensor& index, Loc at) {
   check_rank("embedding", "table", tv, 2, at);
   check_dtype("embedding", "index", index, DType::i64, at);
   const index_t n = index.numel(), entries = tv.dim(0), width = tv.dim(1);
+  check_same_device("embedding", "table", tv, "index", index, at);
   check_indices("embedding", "index", index, entries, at);
   Tensor y = Tensor::empty(index.shape().insert(index.rank(), width), tv.dtype(), tv.device());
   on(tv, [&]<class T>(const Kernels<T>& k) {
@@ -42,6 +43,7 @@ Var gather(const Var& x, int axis, const Tensor& index, Loc at) {
   check_dtype("gather", "index", index, DType::i64, at);
   check_rank("gather", "index", index, xv.rank(), at);
   check_shape("gather", "index", index, xv.shape().with(a, index.dim(a)), at);
+  check_same_device("gather", "input", xv, "index", index, at);
   check_indices("gather", "index", index, xv.dim(a), at);
   const AxisGeometry g = AxisGeometry::make(xv.shape(), a);
   const index_t picks = index.dim(a);

@@ -30,10 +30,11 @@ GramCosts gram_costs(const LinearGeometry& g, bool per_sample) {
 template <class T>
 void sample_products(const LinearGeometry& g, const Cotangent& gy, const Tensor& x, double* out) {
   const auto& k = kernels::table<T>(x.device());
-  const Tensor other = Tensor::empty({gy.count(), gy.count()}, DType::f64);
+  const Tensor other = Tensor::empty({gy.count(), gy.count()}, DType::f64, x.device());
   k.gram(g.in, gy.operand<T>(x), out);
   k.gram(g.out, gy.per_task<T>(), other.data<double>());
-  for (index_t i = 0; i < other.numel(); ++i) out[i] *= other.data<double>()[i];
+  kernels::table<double>(x.device())
+      .multiply_rows(other.numel(), one_row<const double>(other.data<double>()), out, one_row(out));
 }
 
 }  // namespace

@@ -44,7 +44,7 @@ Var log_softmax(const Var& x, int axis, Loc at) {
 
 namespace {
 
-/// Checks the targets and counts those that are not ignored.
+/// Checks the targets (on the CPU) and counts those that are not ignored.
 index_t count_targets(const Tensor& logits, const Tensor& target, std::int64_t ignore_index,
                       Loc at) {
   const index_t classes = logits.dim(1);
@@ -63,6 +63,16 @@ index_t count_targets(const Tensor& logits, const Tensor& target, std::int64_t i
   return counted;
 }
 
+/// The mean where the host does not see the targets: their number stays on the device, too.
+Var mean_on_device(const Var& logits, const Tensor& target, CrossEntropyOptions o, Loc at) {
+  o.reduction = Reduction::sum;
+  const Var total = cross_entropy(logits, target, o, at);
+  // Targets are whole numbers: |t - ignore_index| is 0, or 1 and more.
+  const Var apart =
+      abs(add_scalar(target.to(logits.dtype()), -static_cast<double>(o.ignore_index)));
+  return div(total, sum(clamp(apart, 0, 1)), at);
+}
+
 }  // namespace
 
 Var cross_entropy(const Var& logits, const Tensor& target, const CrossEntropyOptions& o, Loc at) {
@@ -79,7 +89,10 @@ Var cross_entropy(const Var& logits, const Tensor& target, const CrossEntropyOpt
     throw ValueError(fmt::format("{}: label_smoothing is {}, needs 0 to 1", op, o.label_smoothing),
                      {{"logits", describe(xv)}}, at);
   }
-  const index_t counted = count_targets(xv, target, o.ignore_index, at);
+  check_same_device(op, "logits", xv, "target", target, at);
+  const bool on_cpu = target.device() == kCpu;
+  if (!on_cpu && o.reduction == Reduction::mean) return mean_on_device(logits, target, o, at);
+  const index_t counted = on_cpu ? count_targets(xv, target, o.ignore_index, at) : 0;
   const AxisGeometry g = AxisGeometry::make(xv.shape(), 1);
   const index_t n = target.numel();
   const bool reduce = o.reduction != Reduction::none;

@@ -77,6 +77,9 @@ Tensor indices(std::initializer_list<std::int64_t> values, const Shape& shape) {
   return Tensor::from<std::int64_t>(values, shape);
 }
 
+/// A constant where the operands are.
+Tensor beside(const Var& v, const Tensor& t) { return t.to(v.value().device()); }
+
 // --- Element by element ------------------------------------------------------------------------
 
 struct Parameters {
@@ -353,8 +356,8 @@ void add_norms(std::vector<OpCase>& cases) {
   const auto channel = [](const Index& i) { return Index{i[1]}; };
   const auto train = [](Vars v) {
     return batch_norm(v[0], v.size() > 1 ? v[1] : Var(), v.size() > 2 ? v[2] : Var(),
-                      Tensor::zeros({v[0].dim(1)}, v[0].dtype()),
-                      Tensor::full({v[0].dim(1)}, 1, v[0].dtype()), true);
+                      beside(v[0], Tensor::zeros({v[0].dim(1)}, v[0].dtype())),
+                      beside(v[0], Tensor::full({v[0].dim(1)}, 1, v[0].dtype())), true);
   };
   const auto train_naive = [=](Tensors v) {
     return normalise_naive(v, same_channel, channel, 1e-5);
@@ -366,8 +369,8 @@ void add_norms(std::vector<OpCase>& cases) {
   const auto evaluate = [](Vars v) {
     const DType t = v[0].dtype();
     return batch_norm(v[0], v.size() > 1 ? v[1] : Var(), v.size() > 2 ? v[2] : Var(),
-                      Tensor::from<double>({0.3, -0.2, 0.9}, {3}).to(t),
-                      Tensor::from<double>({0.7, 1.6, 2.5}, {3}).to(t), false);
+                      beside(v[0], Tensor::from<double>({0.3, -0.2, 0.9}, {3}).to(t)),
+                      beside(v[0], Tensor::from<double>({0.7, 1.6, 2.5}, {3}).to(t)), false);
   };
   const auto evaluate_naive = [](Tensors v) {
     constexpr double mean[] = {0.3, -0.2, 0.9}, var[] = {0.7, 1.6, 2.5};
@@ -508,7 +511,7 @@ void add_softmax(std::vector<OpCase>& cases) {
     cases.push_back({name,
                      {{x}},
                      o.reduction == Reduction::none ? 1u : 0u,
-                     [=](Vars v) { return cross_entropy(v[0], target, o); },
+                     [=](Vars v) { return cross_entropy(v[0], beside(v[0], target), o); },
                      [=](Tensors v) {
                        const Tensor log_p = log_softmax_naive(v[0], 1);
                        double total = 0, count = 0;
@@ -682,7 +685,7 @@ void add_indexing(std::vector<OpCase>& cases) {
     cases.push_back({name,
                      {{{7, 3}}},
                      samples,
-                     [=](Vars v) { return embedding(v[0], index); },
+                     [=](Vars v) { return embedding(v[0], beside(v[0], index)); },
                      [=](Tensors v) {
                        const Tensor y =
                            Tensor::empty(index.shape().insert(index.rank(), 3), DType::f64);
@@ -700,7 +703,7 @@ void add_indexing(std::vector<OpCase>& cases) {
     cases.push_back({name,
                      {{{5, 3}}},
                      samples,
-                     [=](Vars v) { return gather(v[0], axis, index); },
+                     [=](Vars v) { return gather(v[0], axis, beside(v[0], index)); },
                      [=](Tensors v) {
                        return fill(index.shape(), [&](Index i) {
                          i[axis] = index.data<std::int64_t>()[i[0] * index.dim(1) + i[1]];

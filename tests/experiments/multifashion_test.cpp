@@ -1,5 +1,7 @@
 // The main job on a small part of the real data: same bits twice, same bits through interruptions.
 #include <concord/experiments/multifashion.h>
+#include <concord/experiments/verbs.h>
+#include <concord/tensor/device.h>
 #include <concord/tensor/serialize.h>
 #include <concord/tests/experiments/run_files.h>
 #include <concord/tests/testing.h>
@@ -39,6 +41,24 @@ Outcome outcome(const RunFolder& folder) {
 }
 
 }  // namespace
+
+TEST_CASE("a device that is not there: one sentence, and no folder") {
+  const testing::TemporaryFolder temporary;
+  const auto text = [&](const char* device) {
+    return testing::error_text<Error>([&] {
+      run({.experiment = "multifashion",
+           .assignments = {std::string("device=") + device},
+           .out = temporary.path()},
+          "concord");
+    });
+  };
+  CHECK(text("gpu") == "device: 'gpu' is none; cpu, cuda or cuda:1");
+  if (why_no_cuda().empty())
+    CHECK(text("cuda:99").find("device: cuda:99 is not there, the last one is cuda:") == 0);
+  else
+    CHECK(text("cuda") == "device: cuda is not there: " + why_no_cuda());
+  CHECK(std::filesystem::is_empty(temporary.path()));
+}
 
 TEST_CASE(
     "the metrics have the same bits in a second run and through an interruption after every step") {

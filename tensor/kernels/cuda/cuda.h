@@ -33,6 +33,11 @@ void release_pinned(std::byte* memory);
 
 /// Host to device. The source may be changed as soon as the call returns.
 void upload(int device, void* to, const void* from, std::size_t bytes);
+/// Host to device beside the computation, on a second stream: the upload begins when all that is
+/// queued so far is done (earlier readers of `to`), and what is queued after await_uploads() comes
+/// after it. The source may be changed as soon as the call returns.
+void upload_beside(int device, void* to, const void* from, std::size_t bytes);
+void await_uploads(int device);
 /// Device to host; waits for the values.
 void download(int device, void* to, const void* from, std::size_t bytes);
 /// The same into page-locked memory, without waiting: valid after synchronize().
@@ -56,15 +61,17 @@ struct Traffic {
 Traffic traffic(int device);
 
 /// Submits a part of a step as one CUDA graph, so that the device starts each kernel without the
-/// host. Everything queued between begin() and launch() belongs to it; in between, nothing may wait
-/// or be uploaded. Arguments may change from time to time (the instance is updated in place), other
-/// kernels or sizes make a new instance.
+/// host. Everything queued between begin() and launch() belongs to it, or is dropped by cancel();
+/// in between, nothing may wait or be uploaded. Arguments may change from time to time (the
+/// instance is updated in place), other kernels or sizes make a new instance. Under
+/// CONCORD_CUDA_SYNC=1, which waits for every kernel, work is queued at once and there is no graph.
 class Graph {
  public:
   explicit Graph(int device);
   ~Graph();
   void begin();
   void launch();
+  void cancel() noexcept;
   /// How often an instance had to be made.
   int instances() const { return instances_; }
 

@@ -22,6 +22,8 @@ std::byte* allocate_pinned(std::size_t) { unavailable(0); }
 void release_pinned(std::byte*) { unavailable(0); }
 
 void upload(int device, void*, const void*, std::size_t) { unavailable(device); }
+void upload_beside(int device, void*, const void*, std::size_t) { unavailable(device); }
+void await_uploads(int device) { unavailable(device); }
 void download(int device, void*, const void*, std::size_t) { unavailable(device); }
 void download_later(int device, void*, const void*, std::size_t) { unavailable(device); }
 void copy(int device, void*, int, const void*, std::size_t) { unavailable(device); }
@@ -36,6 +38,7 @@ Graph::Graph(int device) : device_(device) { unavailable(device); }
 Graph::~Graph() = default;
 void Graph::begin() {}
 void Graph::launch() {}
+void Graph::cancel() noexcept {}
 
 template <class T>
 const kernels::Kernels<T>& table(int device) {

@@ -78,10 +78,10 @@ class Staging {
 /// A device's stream and what belongs to it. Made at first use and never destroyed: tensors of
 /// static storage may outlive main.
 struct State {
-  cudaStream_t stream{};
+  cudaStream_t stream{}, beside{};  // for the computation; for uploads beside it
   cublasHandle_t blas{};
   std::mutex uploads;
-  Staging staging;
+  Staging staging, staging_beside;
   std::atomic<std::uint64_t> launches{0}, ups{0}, downs{0}, bytes_up{0}, bytes_down{0}, waits{0};
 };
 
@@ -108,6 +108,7 @@ State& state(int device) {
   if (!s) {
     auto fresh = std::make_unique<State>();
     check(cudaStreamCreateWithFlags(&fresh->stream, cudaStreamNonBlocking), "cuda: stream");
+    check(cudaStreamCreateWithFlags(&fresh->beside, cudaStreamNonBlocking), "cuda: stream");
     check(cublasCreate(&fresh->blas), "cublas: handle");
     check(cublasSetStream(fresh->blas, fresh->stream), "cublas: stream");
     // TF32 keeps 10 bits of a float: fine for some trainings, never without being asked for.
@@ -126,14 +127,24 @@ void wait(State& s) {
   ++s.waits;
 }
 
-/// Work queued on `later` from now on comes after what is queued on `earlier` so far.
-void order(int earlier, int later) {
+/// Work queued on `later` from now on comes after what is queued on `earlier`, a stream of the given
+/// device, so far.
+void order(int device, cudaStream_t earlier, cudaStream_t later) {
   cudaEvent_t event{};
-  State& first = state(earlier);
+  select(device);
   check(cudaEventCreateWithFlags(&event, cudaEventDisableTiming), "cuda: event");
-  check(cudaEventRecord(event, first.stream), "cuda: event");
-  check(cudaStreamWaitEvent(state(later).stream, event, 0), "cuda: event");
+  check(cudaEventRecord(event, earlier), "cuda: event");
+  check(cudaStreamWaitEvent(later, event, 0), "cuda: event");
   check(cudaEventDestroy(event), "cuda: event");  // freed by CUDA once it has passed
+}
+
+/// CONCORD_CUDA_SYNC=1: every kernel is waited for.
+bool waits_for_kernels() {
+  static const bool waits = [] {
+    const char* set = std::getenv("CONCORD_CUDA_SYNC");
+    return set && std::string_view(set) == "1";
+  }();
+  return waits;
 }
 
 }  // namespace
@@ -184,6 +195,20 @@ void upload(int device, void* to, const void* from, std::size_t bytes) {
   s.bytes_up += bytes;
 }
 
+void upload_beside(int device, void* to, const void* from, std::size_t bytes) {
+  State& s = state(device);
+  std::lock_guard lock(s.uploads);
+  order(device, s.stream, s.beside);
+  s.staging_beside.upload(to, from, bytes, s.beside);
+  ++s.ups;
+  s.bytes_up += bytes;
+}
+
+void await_uploads(int device) {
+  const State& s = state(device);
+  order(device, s.beside, s.stream);
+}
+
 void download_later(int device, void* to_pinned, const void* from, std::size_t bytes) {
   State& s = state(device);
   check(cudaMemcpyAsync(to_pinned, from, bytes, cudaMemcpyDeviceToHost, s.stream),
@@ -203,10 +228,11 @@ void copy(int to_device, void* to, int from_device, const void* from, std::size_
           "cuda: copy");
     return;
   }
-  order(from_device, to_device);
-  check(cudaMemcpyPeerAsync(to, to_device, from, from_device, bytes, state(to_device).stream),
+  const cudaStream_t source = state(from_device).stream, target = state(to_device).stream;
+  order(from_device, source, target);
+  check(cudaMemcpyPeerAsync(to, to_device, from, from_device, bytes, target),
         "cuda: copy between devices");
-  order(to_device, from_device);  // `from` may be handed out again only when it has been read
+  order(to_device, target, source);  // `from` may be handed out again only when it has been read
 }
 
 void set_bytes(int device, void* to, int value, std::size_t bytes) {
@@ -233,12 +259,22 @@ Graph::~Graph() {
 }
 
 void Graph::begin() {
+  if (waits_for_kernels()) return;
   // Relaxed: the allocator may have to ask for memory while a step is recorded.
   check(cudaStreamBeginCapture(state(device_).stream, cudaStreamCaptureModeRelaxed),
         "cuda: recording a graph");
 }
 
+void Graph::cancel() noexcept {
+  cudaGraph_t graph{};
+  if (waits_for_kernels()) return;
+  cudaStreamEndCapture(state(device_).stream, &graph);
+  if (graph) cudaGraphDestroy(graph);
+  cudaGetLastError();  // what led here is reported by the one who cancels
+}
+
 void Graph::launch() {
+  if (waits_for_kernels()) return;
   State& s = state(device_);
   cudaGraph_t graph{};
   check(cudaStreamEndCapture(s.stream, &graph), "cuda: recording a graph");
@@ -281,11 +317,7 @@ void check(cublasStatus_t status, const char* what) {
 
 void launched(const char* kernel, dim3 grid, dim3 block, std::size_t shared_bytes,
               cudaError_t error) {
-  static const bool wait = [] {
-    const char* set = std::getenv("CONCORD_CUDA_SYNC");
-    return set && std::string_view(set) == "1";
-  }();
-  if (error == cudaSuccess && wait) error = cudaStreamSynchronize(stream());
+  if (error == cudaSuccess && door::waits_for_kernels()) error = cudaStreamSynchronize(stream());
   if (error != cudaSuccess) {
     const auto size = [](dim3 d) {
       return std::to_string(d.x) + " x " + std::to_string(d.y) + " x " + std::to_string(d.z);
