@@ -86,7 +86,7 @@ void save(rl::Agent& agent, bool done, CsvLog& metrics, const std::filesystem::p
   metrics.sync();
   TensorFile file;
   if (done)
-    file.tensors["theta"] = agent.learner().theta().values();
+    file.tensors["theta"] = agent.learner().theta().values().to(kCpu);
   else
     agent.archive(rl::Archive::save(file));
   file.metadata["done"] = std::to_string(static_cast<int>(done));

@@ -14,8 +14,9 @@ rl::OptionMap network_options() {
   return {{"network", "minatar"}, {"hidden", "128"}, {"activation", "relu"}};
 }
 
-rl::OptionMap options_of(const std::string& agent, std::int64_t all_steps) {
+rl::OptionMap options_of(const std::string& agent, std::int64_t all_steps, const Settings& s) {
   rl::OptionMap o = network_options();
+  o.emplace("device", s.text("device"));
   if (agent == "dqn") {
     // Young and Tian's, apart from Adam, and from a step of the learner every 4 frames.
     o.insert({{"batch", "32"},
@@ -88,6 +89,7 @@ Settings settings() {
         "of a learning curve");
   s.add("measured", Integer{.standard = 20, .low = 1, .high = 10000},
         "greedy episodes of each game, in the end");
+  add_device(s);
   return s;
 }
 
@@ -100,7 +102,7 @@ std::vector<Player> players(const Settings& s) {
                        .games = {game},
                        .seed = seed,
                        .agent = agent,
-                       .options = options_of(agent, s.integer("steps")),
+                       .options = options_of(agent, s.integer("steps"), s),
                        .environments = agent == "dqn" ? 4 : s.integer("environments"),
                        .steps = s.integer("steps"),
                        .measured = s.integer("measured")});
@@ -199,6 +201,7 @@ Settings mt_settings() {
         "of a learning curve");
   s.add("measured", Integer{.standard = 20, .low = 1, .high = 10000},
         "greedy episodes of each game, in the end");
+  add_device(s);
   return s;
 }
 
@@ -220,11 +223,11 @@ std::vector<Player> mt_players(const Settings& s) {
       if (name == "single") {
         for (const std::string& game : games) {
           p.games = {game};
-          p.options = options_of("ppo", steps);
+          p.options = options_of("ppo", steps, s);
           all.push_back(p);
         }
       } else {
-        p.options = options_of("ppo", steps * static_cast<std::int64_t>(games.size()));
+        p.options = options_of("ppo", steps * static_cast<std::int64_t>(games.size()), s);
         p.options.insert(arm.options.begin(), arm.options.end());
         all.push_back(p);
       }

@@ -15,7 +15,7 @@ const Tensor& Archive::find(const std::string& name) const {
 
 void Archive::operator()(const std::string& name, const Tensor& values) const {
   if (!loading()) {
-    out_->tensors[prefix_ + name] = values;
+    out_->tensors[prefix_ + name] = values.to(kCpu);
     return;
   }
   const Tensor& from = find(name);

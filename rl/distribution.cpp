@@ -20,7 +20,8 @@ Var gaussian_log_prob(const Var& z, const Var& log_std) {
 }  // namespace
 
 Distribution categorical(const Var& logits, const Tensor& mask, Loc at) {
-  return {.log_p = log_softmax(mask.defined() ? logits + Var(mask) : logits, 1, at)};
+  const Device device = logits.value().device();
+  return {.log_p = log_softmax(mask.defined() ? logits + Var(mask.to(device)) : logits, 1, at)};
 }
 
 Tensor mask_of(const Tensor& exists) {
@@ -34,9 +35,11 @@ Tensor mask_of(const Tensor& exists) {
 
 Var log_prob(const Distribution& d, const Tensor& actions, Loc at) {
   if (d.discrete()) {
-    return view(gather(d.log_p, 1, actions.view({-1, 1}), at), {-1});
+    const Tensor taken = actions.view({-1, 1}).to(d.log_p.value().device());
+    return view(gather(d.log_p, 1, taken, at), {-1});
   }
-  return gaussian_log_prob((Var(actions) - d.mean) * exp(-d.log_std), d.log_std);
+  const Var taken(actions.to(d.mean.value().device()));
+  return gaussian_log_prob((taken - d.mean) * exp(-d.log_std), d.log_std);
 }
 
 Var entropy(const Distribution& d, Loc at) {
@@ -57,9 +60,10 @@ void sample(const Distribution& d, const Rng& rng, index_t first, const Tensor& 
             const Tensor& log_probs) {
   float* log_pi = log_probs.defined() ? log_probs.data<float>() : nullptr;
   if (d.discrete()) {
-    const index_t rows = d.log_p.dim(0), count = d.log_p.dim(1);
+    const Tensor log_p = d.log_p.value().to(kCpu);
+    const index_t rows = log_p.dim(0), count = log_p.dim(1);
     for (index_t i = 0; i < rows; ++i) {
-      const float* lp = d.log_p.value().data<float>() + i * count;
+      const float* lp = log_p.data<float>() + i * count;
       double left = rng.uniform(static_cast<std::uint64_t>(first + i));
       index_t chosen = -1;
       for (index_t a = 0; a < count && left >= 0; ++a) {
@@ -78,15 +82,17 @@ void sample(const Distribution& d, const Rng& rng, index_t first, const Tensor& 
   for (index_t k = 0; k < rows * size; ++k)
     noise.data<float>()[k] =
         static_cast<float>(rng.normal(static_cast<std::uint64_t>(first * size + k)));
-  actions.copy_from((d.mean + Var(noise) * exp(d.log_std)).value());
+  const Var drawn(noise.to(d.mean.value().device()));
+  actions.copy_from((d.mean + drawn * exp(d.log_std)).value());
   if (log_pi) log_probs.copy_from(log_prob(d, actions).value());
 }
 
 void mode(const Distribution& d, const Tensor& actions) {
   if (!d.discrete()) return actions.copy_from(d.mean.value());
-  const index_t rows = d.log_p.dim(0), count = d.log_p.dim(1);
+  const Tensor log_p = d.log_p.value().to(kCpu);
+  const index_t rows = log_p.dim(0), count = log_p.dim(1);
   for (index_t i = 0; i < rows; ++i) {
-    const float* lp = d.log_p.value().data<float>() + i * count;
+    const float* lp = log_p.data<float>() + i * count;
     actions.data<std::int64_t>()[i] = std::max_element(lp, lp + count) - lp;
   }
 }
@@ -94,11 +100,11 @@ void mode(const Distribution& d, const Tensor& actions) {
 Squashed squash(const Distribution& gaussian, const Tensor& noise, double low, double high,
                 Loc at) {
   const double scale = (high - low) / 2, centre = (high + low) / 2;
-  const Var u = gaussian.mean + Var(noise) * exp(gaussian.log_std);
+  const Var z(noise.to(gaussian.mean.value().device()));
+  const Var u = gaussian.mean + z * exp(gaussian.log_std);
   // log(1 - tanh(u)^2) = 2 (log 2 - u - softplus(-2 u))
   const Var log_slope = -2.0 * (u + softplus(-2.0 * u)) + (2 * std::numbers::ln2 + std::log(scale));
-  return {tanh(u, at) * scale + centre,
-          gaussian_log_prob(Var(noise), gaussian.log_std) - sum(log_slope, 1)};
+  return {tanh(u, at) * scale + centre, gaussian_log_prob(z, gaussian.log_std) - sum(log_slope, 1)};
 }
 
 }  // namespace concord::rl

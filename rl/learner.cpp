@@ -8,8 +8,8 @@
 namespace concord::rl {
 namespace {
 
-Theta initialised(const ParameterStore& store, const Rng& rng) {
-  Theta theta(store);
+Theta initialised(const ParameterStore& store, const Rng& rng, Device device) {
+  Theta theta(store, DType::f32, device);
   theta.initialize(rng);
   return theta;
 }
@@ -33,7 +33,7 @@ Learner::Learner(const ParameterStore& store, int losses, const LearnerOptions& 
                  const Rng& rng)
     : options_(options),
       rng_(rng.fork("method")),
-      theta_(initialised(store, rng)),
+      theta_(initialised(store, rng, options.device)),
       optimizer_(make_optimizer(options, theta_)),
       method_(multitask::make_method(options.method, options.method_options, theta_, losses)),
       telemetry_(losses) {

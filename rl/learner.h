@@ -25,6 +25,7 @@ struct LearnerOptions {
   double momentum = 0;
   double smoothing = 0.99;  ///< of RMSprop's second moment
   double clip_norm = 0.5;   ///< 0: off
+  Device device = kCpu;     ///< where the network and its gradients are; environments stay here
 };
 
 class Learner {

@@ -114,12 +114,13 @@ std::unique_ptr<nn::Trunk> make_trunk(const Scope& scope, const ObservationSpec&
 void features_by_task(const nn::Trunk& trunk, const Context& ctx, const Var& x,
                       const Bounds& bounds, std::vector<Var>& out) {
   out.clear();
-  const Var all = ctx.tape ? Var() : trunk(ctx, x);
+  const Var input = x.recorded() ? x : Var(x.value().to(ctx.theta->device()));
+  const Var all = ctx.tape ? Var() : trunk(ctx, input);
   for (std::size_t t = 0; t + 1 < bounds.size(); ++t) {
     if (bounds[t] == bounds[t + 1])
       out.emplace_back();
     else if (ctx.tape)
-      out.push_back(trunk(ctx, rows_of(x, bounds[t], bounds[t + 1])));
+      out.push_back(trunk(ctx, rows_of(input, bounds[t], bounds[t + 1])));
     else
       out.push_back(rows_of(all, bounds[t], bounds[t + 1]));
   }
@@ -204,7 +205,8 @@ void QNetwork::operator()(const Context& ctx, const Var& x, const Bounds& bounds
   (*heads_)(ctx, features_, q);
   features_.clear();
   for (std::size_t t = 0; t < q.size(); ++t)
-    if (q[t].value().defined() && masks_[t].defined()) q[t] = q[t] + Var(masks_[t]);
+    if (q[t].value().defined() && masks_[t].defined())
+      q[t] = q[t] + Var(masks_[t].to(ctx.theta->device()));
 }
 
 Tensor to_input(const Tensor& observation) {

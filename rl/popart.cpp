@@ -11,7 +11,9 @@ namespace {
 
 template <class T>
 void rescale(const Tensor& t, double factor, double shift) {
-  for (T& x : t.values<T>()) x = static_cast<T>(x * factor + shift);
+  const Tensor host = t.to(kCpu);
+  for (T& x : host.values<T>()) x = static_cast<T>(x * factor + shift);
+  if (!(t.device() == kCpu)) t.copy_from(host);
 }
 
 void rescale(const Tensor& t, double factor, double shift) {

@@ -77,9 +77,9 @@ void Dqn::learn() {
   if (options_.double_q)
     (*network_)({.theta = &learner_->theta()}, all.next_observation, bounds, online_next_q_);
   for (std::size_t t = 0; t + 1 < bounds.size(); ++t) {
-    const Tensor next_q = next_q_[t].value();
+    const Tensor next_q = next_q_[t].value().to(kCpu);
     q_targets(replay_.batch(static_cast<int>(t)), next_q,
-              options_.double_q ? online_next_q_[t].value() : next_q,
+              options_.double_q ? online_next_q_[t].value().to(kCpu) : next_q,
               y_.rows(bounds[t], bounds[t + 1]).values<float>());
   }
   watch_.lap(Phase::other);
@@ -89,18 +89,21 @@ void Dqn::learn() {
         losses.clear();
         for (std::size_t t = 0; t < q_.size(); ++t) {
           const Transitions& part = replay_.batch(static_cast<int>(t));
-          const Var q = view(gather(q_[t], 1, part.action.view({-1, 1})), {-1});
-          const Var y(y_.rows(bounds[t], bounds[t + 1]));
+          const Device device = q_[t].value().device();
+          const Var q = view(gather(q_[t], 1, part.action.view({-1, 1}).to(device)), {-1});
+          const Tensor target = y_.rows(bounds[t], bounds[t + 1]);
+          const Var y(target.to(device));
           const Var each = options_.huber > 0
                                ? nn::huber_loss(q, y, options_.huber, Reduction::none)
                                : 0.5 * square(q - y);
-          losses.push_back(mean(Var(part.weight) * each));
+          losses.push_back(mean(Var(part.weight.to(device)) * each));
           if (!ctx.tape) continue;  // a method asks for the losses after the step
           measure("value_loss", losses.back().item());
           measure("q", mean(q.detach()).item());
+          const Tensor values = q.value().to(kCpu);
           errors_.resize(static_cast<std::size_t>(q.dim(0)));
           for (std::size_t i = 0; i < errors_.size(); ++i)
-            errors_[i] = q.value().data<float>()[i] - y.value().data<float>()[i];
+            errors_[i] = values.data<float>()[i] - target.data<float>()[i];
           replay_.update(static_cast<int>(t), errors_);
         }
       },

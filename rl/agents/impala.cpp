@@ -29,7 +29,7 @@ void Impala::iterate() {
   (*network_)({.theta = &learner_->theta()}, inputs_, all.bounds, &policies_, nullptr);
   for (std::size_t t = 0; t < policies_.size(); ++t) {
     const index_t first = all.bounds[t], last = all.bounds[t + 1];
-    const Tensor now = log_prob(policies_[t], actions_.rows(first, last)).value();
+    const Tensor now = log_prob(policies_[t], actions_.rows(first, last)).value().to(kCpu);
     for (index_t k = first; k < last; ++k) {
       const index_t row = all.rows[static_cast<std::size_t>(k)];
       log_ratio_.data<float>()[row] =

@@ -63,7 +63,8 @@ void OnPolicyAgent::evaluate_values() {
       if (bounds[t] == bounds[t + 1]) continue;
       const auto mean = static_cast<float>(popart_->mean(static_cast<int>(t)));
       const auto deviation = static_cast<float>(popart_->deviation(static_cast<int>(t)));
-      const float* v = values_[t].value().data<float>();
+      const Tensor values = values_[t].value().to(kCpu);
+      const float* v = values.data<float>();
       for (index_t k = bounds[t]; k < bounds[t + 1]; ++k)
         out[static_cast<std::size_t>(k)] = mean + deviation * v[k - bounds[t]];
     }

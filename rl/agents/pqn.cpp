@@ -62,7 +62,7 @@ void Pqn::learn(const Rows& rows) {
         losses.clear();
         for (std::size_t t = 0; t < q_.size(); ++t) {
           const index_t first = rows.bounds[t], last = rows.bounds[t + 1];
-          const Tensor actions = action_.rows(first, last).view({-1, 1});
+          const Tensor actions = action_.rows(first, last).view({-1, 1}).to(q_[t].value().device());
           losses.push_back(value_loss(view(gather(q_[t], 1, actions), {-1}), y_.rows(first, last)));
           if (ctx.tape) measure("value_loss", losses.back().item());
         }

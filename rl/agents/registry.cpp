@@ -9,6 +9,7 @@
 #include <concord/rl/agents/reinforce.h>
 #include <concord/rl/agents/sac.h>
 #include <concord/rl/registry.h>
+#include <concord/tensor/device.h>
 
 #include <fmt/format.h>
 
@@ -47,6 +48,7 @@ void read(Options& o, LearnerOptions& l, const std::string& prefix = "") {
   read(o, name("rate").c_str(), l.rate);
   read(o, name("eps").c_str(), l.eps);
   read(o, name("clip_norm").c_str(), l.clip_norm);
+  l.device = device_from(o.text("device", "cpu"));
   Options known(l.method);
   multitask::read_step_options(known, {});
   auto names = known.read();

@@ -95,7 +95,10 @@ void Sac::policy(const Context& ctx, const Var& observation, const Bounds& bound
 
 void Sac::values(const Context& ctx, const Var& observation, const Var& action,
                  const Bounds& bounds, std::array<std::vector<Var>, 2>& out) const {
-  const Var pair = concat({flatten(observation), action}, 1);
+  const auto on_device = [&](const Var& x) {
+    return x.recorded() ? x : Var(x.value().to(ctx.theta->device()));
+  };
+  const Var pair = concat({flatten(on_device(observation)), on_device(action)}, 1);
   std::vector<Var> features;
   for (std::size_t k = 0; k < 2; ++k) {
     features_by_task(*critic_trunks_[k], ctx, pair, bounds, features);
@@ -169,7 +172,7 @@ void Sac::learn() {
     const Tensor soft = (minimum(q_[0][t], q_[1][t]) - alpha * log_pi_[t]).value();
     const Transitions& part = replay_.batch(static_cast<int>(t));
     y_.rows(bounds[t], bounds[t + 1])
-        .copy_from((Var(part.reward) + Var(part.discount) * Var(soft)).value());
+        .copy_from((Var(part.reward) + Var(part.discount) * Var(soft.to(kCpu))).value());
   }
   watch_.lap(Phase::other);
 
@@ -178,7 +181,7 @@ void Sac::learn() {
         values(ctx, all.observation, all.action, bounds, q_);
         losses.clear();
         for (std::size_t t = 0; t < tasks; ++t) {
-          const Var y(y_.rows(bounds[t], bounds[t + 1]));
+          const Var y(y_.rows(bounds[t], bounds[t + 1]).to(ctx.theta->device()));
           losses.push_back(mean(square(q_[0][t] - y) + square(q_[1][t] - y)));
           if (ctx.tape) measure("value_loss", losses.back().item());
         }
