@@ -121,7 +121,8 @@ Var pad(const Var& x, std::span<const index_t> before, std::span<const index_t> 
         double value = 0, Loc at = Loc::current());
 Var broadcast_to(const Var& x, const Shape& shape, Loc at = Loc::current());
 
-// --- Indexing (ops/index.cpp)
+// --- Indexing (ops/index.cpp). Indices outside throw ValueError; those on a device are not looked
+// at, and what they name is NaN.
 /// Rows of table [entries, width] named by index i64 [...] -> [..., width].
 Var embedding(const Var& table, const Tensor& index, Loc at = Loc::current());
 /// y[.., m, ..] = x[.., index[.., m, ..], ..] along `axis`; index i64 with x's other extents.

@@ -8,16 +8,23 @@
 #include <concord/nn/network.h>
 #include <concord/nn/resnet.h>
 #include <concord/optim/registry.h>
+#include <concord/rl/agents/registry.h>
+#include <concord/rl/registry.h>
 #include <concord/tensor/device.h>
 #include <concord/tensor/kernels/cuda/cuda.h>
 #include <concord/tests/autograd/op_cases.h>
 #include <concord/tests/testing.h>
 
+#include <cuda_runtime.h>
 #include <doctest/doctest.h>
+#ifdef CUDA_ON_CPU
+#include <concord/tests/cuda_on_cpu/cuda_on_cpu.h>
+#endif
 
 #include <cmath>
 #include <cstring>
 #include <string>
+#include <tuple>
 #include <vector>
 
 using namespace concord;
@@ -211,6 +218,23 @@ TEST_CASE("targets: the mean over those not ignored; no place for a target elsew
         }).find("cross_entropy: logits is on cuda:0, target on cpu") == 0);
 }
 
+TEST_CASE("targets and indices outside: not looked at on a device, NaN comes of them") {
+  const Tensor x = random({2, 4}, DType::f32, 1).to(kCuda);
+  for (const std::int64_t outside : {std::int64_t{-1}, std::int64_t{4}, std::int64_t{1} << 50}) {
+    CAPTURE(outside);
+    const Tensor index = Tensor::from<std::int64_t>({1, outside}, {2}).to(kCuda);
+    const Tensor losses = cross_entropy(x, index, {.reduction = Reduction::none}).value();
+    CHECK(std::isfinite(losses.at({0})));
+    CHECK(std::isnan(losses.at({1})));
+    const Tensor picked = gather(x, 1, index.view({2, 1})).value();
+    CHECK(picked.at({0, 0}) == x.at({0, 1}));
+    CHECK(std::isnan(picked.at({1, 0})));
+    const Tensor rows = embedding(x, index).value();
+    CHECK(rows.at({0, 3}) == x.at({1, 3}));
+    CHECK(std::isnan(rows.at({1, 3})));
+  }
+}
+
 TEST_CASE("ten steps as on the CPU: methods and optimisers") {
   const data::DatasetPtr set = noise(90, {11});
   std::vector<Arm> arms;
@@ -252,6 +276,21 @@ TEST_CASE("LeNet and a ResNet on small images: steps as on the CPU, and the same
               1e-4);
 }
 
+#ifdef CUDA_ON_CPU
+TEST_CASE("the order of the threads changes no bit of a run") {
+  const data::DatasetPtr set = noise(90, {11});
+  const cuda_on_cpu::Schedule before = cuda_on_cpu::schedule();
+  std::vector<Tensor> thetas;
+  for (const auto order :
+       {cuda_on_cpu::Order::ascending, cuda_on_cpu::Order::descending, cuda_on_cpu::Order::lifo}) {
+    cuda_on_cpu::set_schedule({order, 7});
+    thetas.push_back(curve_of(arm("cagrad"), options(kCuda), set, 3).theta);
+  }
+  cuda_on_cpu::set_schedule(before);
+  for (const Tensor& theta : thetas) CHECK(same_bits(theta, thetas[0]));
+}
+#endif
+
 TEST_CASE(
     "a steady step: one graph on each side of the weights, one wait, the batch up, Gram matrix "
     "and losses down") {
@@ -288,6 +327,32 @@ TEST_CASE("a run continues from its checkpoint with the same bits") {
     for (int i = 0; i < 3; ++i) whole.step(), again.step();
     CHECK(same_bits(whole.theta().values(), again.theta().values()));
     CHECK(whole.take_losses() == again.take_losses());
+  }
+}
+
+TEST_CASE("agents: the network on a device, the environments here") {
+  using Options = multitask::OptionMap;
+  const auto theta_after = [](const char* agent, const char* env, Options options,
+                              const char* device) {
+    options.emplace("device", device);
+    options.emplace("hidden", "8");
+    const auto made = rl::make_agent(agent, rl::make_env(env, {.size = 4, .seed = 1}), options, 2);
+    for (int i = 0; i < 3; ++i) made->iterate();
+    CHECK(made->learner().theta().device() == device_from(device));
+    return made->learner().theta().values().to(kCpu);
+  };
+  const Options off_policy{
+      {"batch", "4"}, {"start", "8"}, {"train_every", "4"}, {"capacity", "64"}};
+  const std::vector<std::tuple<const char*, const char*, Options>> cases{
+      {"ppo", "catch", {{"steps", "5"}, {"minibatches", "2"}, {"epochs", "1"}, {"popart", "0.1"}}},
+      {"impala", "catch", {{"steps", "5"}}},
+      {"pqn", "catch", {{"steps", "5"}, {"minibatches", "2"}, {"epochs", "1"}}},
+      {"dqn", "catch", off_policy},
+      {"sac", "pendulum", off_policy}};
+  for (const auto& [agent, env, options] : cases) {
+    CAPTURE(agent);
+    CHECK(relative_error(theta_after(agent, env, options, "cuda"),
+                         theta_after(agent, env, options, "cpu")) < 1e-3);
   }
 }
 
