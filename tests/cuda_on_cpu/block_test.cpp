@@ -12,7 +12,7 @@ using cuda_on_cpu::Schedule;
 
 namespace {
 
-#if defined(__SANITIZE_THREAD__)
+#if defined(CUDA_ON_CPU_RACE_CHECK)
 constexpr bool kThreadSanitizer = true;
 #else
 constexpr bool kThreadSanitizer = false;

@@ -6,7 +6,7 @@
 #include <cstdint>
 #include <new>
 
-#if defined(__x86_64__)
+#if !defined(CUDA_ON_CPU_UCONTEXT)
 // void cuda_on_cpu_switch(void** keep_top, void* new_top): saves the six registers that a callee
 // preserves on the old stack, takes the new stack, restores its six and returns into it.
 asm(R"(
@@ -50,7 +50,7 @@ Fiber::Fiber() {
   pthread_attr_getstack(&attributes, &bottom, &size_);
   pthread_attr_destroy(&attributes);
   bottom_ = bottom;
-#if defined(CUDA_ON_CPU_RACE)
+#if defined(CUDA_ON_CPU_RACE_CHECK)
   watched_ = __tsan_get_current_fiber();
 #endif
 }
@@ -64,14 +64,14 @@ Fiber::Fiber(int number) : offset_(static_cast<std::size_t>(number % 16) * 192) 
   mprotect(stack_, kStack, PROT_READ | PROT_WRITE);
   bottom_ = stack_;
   size_ = kStack;
-#if defined(CUDA_ON_CPU_RACE)
+#if defined(CUDA_ON_CPU_RACE_CHECK)
   watched_ = __tsan_create_fiber(0);
 #endif
 }
 
 Fiber::~Fiber() {
   if (!stack_) return;
-#if defined(CUDA_ON_CPU_RACE)
+#if defined(CUDA_ON_CPU_RACE_CHECK)
   __tsan_destroy_fiber(watched_);
 #endif
   allow(stack_, kStack);
@@ -81,7 +81,7 @@ Fiber::~Fiber() {
 void Fiber::prepare(void (*entry)()) {
   entry_ = entry;
   allow(stack_, kStack);  // a fiber that was given up left its variables' surroundings closed
-#if defined(__x86_64__)
+#if !defined(CUDA_ON_CPU_UCONTEXT)
   // What the switch takes from a stack: six registers and a return address, above which a function
   // expects its own return address 8 bytes off a multiple of 16.
   void** top = reinterpret_cast<void**>(stack_ + kStack - offset_);
@@ -99,7 +99,7 @@ void Fiber::prepare(void (*entry)()) {
 }
 
 void Fiber::enter() {
-#if defined(__SANITIZE_ADDRESS__)
+#if defined(CUDA_ON_CPU_ADDRESS_CHECK)
   __sanitizer_finish_switch_fiber(nullptr, nullptr, nullptr);
 #endif
   running->entry_();
@@ -107,19 +107,19 @@ void Fiber::enter() {
 
 void Fiber::go(Fiber& from, Fiber& to, [[maybe_unused]] bool from_ends) {
   running = &to;
-#if defined(__SANITIZE_ADDRESS__)
+#if defined(CUDA_ON_CPU_ADDRESS_CHECK)
   __sanitizer_start_switch_fiber(from_ends ? nullptr : &from.fake_stack_, to.bottom_, to.size_);
 #endif
-#if defined(CUDA_ON_CPU_RACE)
+#if defined(CUDA_ON_CPU_RACE_CHECK)
   constexpr unsigned kUnordered = 1;  // a switch is no synchronisation between CUDA threads
   __tsan_switch_to_fiber(to.watched_, kUnordered);
 #endif
-#if defined(__x86_64__)
+#if !defined(CUDA_ON_CPU_UCONTEXT)
   cuda_on_cpu_switch(&from.top_, to.top_);
 #else
   swapcontext(&from.context_, &to.context_);
 #endif
-#if defined(__SANITIZE_ADDRESS__)
+#if defined(CUDA_ON_CPU_ADDRESS_CHECK)
   __sanitizer_finish_switch_fiber(from.fake_stack_, nullptr, nullptr);
 #endif
 }

@@ -5,6 +5,9 @@
 #include <cstddef>
 
 #if !defined(__x86_64__)
+#define CUDA_ON_CPU_UCONTEXT  // the C library's switch: the same, ten times slower
+#endif
+#if defined(CUDA_ON_CPU_UCONTEXT)
 #include <ucontext.h>
 #endif
 
@@ -35,15 +38,15 @@ class Fiber {
   std::byte* stack_ = nullptr;  // null: the operating system's
   std::size_t offset_ = 0;
   void (*entry_)() = nullptr;
-#if defined(__x86_64__)
-  void* top_ = nullptr;  // the stack pointer while it does not run
-#else
+#if defined(CUDA_ON_CPU_UCONTEXT)
   ucontext_t context_{};
+#else
+  void* top_ = nullptr;  // the stack pointer while it does not run
 #endif
   const void* bottom_ = nullptr;  // for the address sanitiser
   std::size_t size_ = 0;
-  void* fake_stack_ = nullptr;
-  void* watched_ = nullptr;  // the thread sanitiser's thread
+  [[maybe_unused]] void* fake_stack_ = nullptr;
+  [[maybe_unused]] void* watched_ = nullptr;  // the thread sanitiser's thread
 };
 
 }  // namespace cuda_on_cpu

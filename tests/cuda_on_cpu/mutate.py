@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 """Would the tests notice? Takes one barrier, bounds guard or clamp after the other out of the .cu
-files and runs the tests of that file: in several thread orders, then under the address sanitiser,
-then under the race check. Lists what no run noticed.
+files and runs the tests of that file: without barriers in several thread orders and under the race
+check, without guards also under the address sanitiser. Lists what no run noticed.
 
     mutate.py TREE [x.cu ...]
 
-TREE is a scratch copy of the repository (git worktree add): its .cu files are rewritten, its folder
+TREE is a scratch copy of the repository (git worktree add): its .cu files are rewritten, its folders
 build/mutants-* built. A file is compiled once with all its mutants, of which CONCORD_MUTANT chooses
 one when the program starts.
 """
@@ -15,12 +15,22 @@ import re
 import subprocess
 import sys
 
-ORDERS = ["ascending", "descending", "fifo:1", "lifo:1", "lifo:2"]
-PRESETS = ["release", "asan", "cuda-race"]
-PREAMBLE = """#include <cstdlib>
+# (preset, thread order, kinds of mutants that it may notice)
+RUNS = [
+    ("release", "ascending", ["barrier", "guard", "clamp"]),
+    ("release", "descending", ["barrier"]),
+    ("release", "lifo:1", ["barrier"]),
+    ("release", "fifo:1", ["barrier"]),
+    ("cuda-race", "ascending", ["barrier"]),
+    ("asan", "ascending", ["guard", "clamp"]),
+]
+PREAMBLE = """#ifndef CONCORD_MUTANTS
+#define CONCORD_MUTANTS
+#include <cstdlib>
 static const int chosen_mutant =
     std::getenv("CONCORD_MUTANT") ? std::atoi(std::getenv("CONCORD_MUTANT")) : 0;
 static inline bool mutant(int i) { return i == chosen_mutant; }
+#endif
 """
 
 
@@ -91,17 +101,17 @@ def find(text):
     return sorted(result)
 
 
-def rewrite(path):
+def rewrite(path, number):
+    """Puts mutants number, number + 1, ... into the file: (number, file, line, kind, code) of each."""
     text = path.read_text()
-    mutants = find(text)
-    new = text
-    for i in range(len(mutants), 0, -1):
-        begin, end, _, replacement = mutants[i - 1]
+    new, mutants = text, find(text)
+    for i, (begin, end, _, replacement) in reversed(list(enumerate(mutants, number))):
         new = new[:begin] + replacement.replace("{}", str(i), 1) + new[end:]
     path.write_text(PREAMBLE + "#line 1\n" + new)
-    lines = [text.count("\n", 0, m[0]) + 1 for m in mutants]
+    lines = [text.count("\n", 0, m[0]) for m in mutants]
     return [
-        (line, m[2], " ".join(text.splitlines()[line - 1].split())) for line, m in zip(lines, mutants)
+        (i, path, line + 1, m[2], " ".join(text.splitlines()[line].split()))
+        for i, (line, m) in enumerate(zip(lines, mutants), number)
     ]
 
 
@@ -113,35 +123,39 @@ def build(tree, preset):
     return folder / "tests" / "cuda" / "test_cuda"
 
 
-def noticed(program, source, mutant, order):
+def noticed(program, path, mutant, order):
     env = dict(os.environ, CONCORD_MUTANT=str(mutant), CUDA_ON_CPU_ORDER=order, OMP_NUM_THREADS="1")
-    run = [program, f"--source-file=*{source}_test.cpp"]
+    # The tests of a file bear its name; those of a header are everywhere.
+    tests = path.stem if path.suffix == ".cu" else ""
+    run = [program, f"--source-file=*{tests}_test.cpp", "--abort-after=1"]
     try:
-        done = subprocess.run(run, env=env, timeout=300, capture_output=True)
+        return subprocess.run(run, env=env, timeout=300, capture_output=True).returncode != 0
     except subprocess.TimeoutExpired:
         return True
-    return done.returncode != 0
 
 
 def main():
     tree = pathlib.Path(sys.argv[1]).resolve()
     folder = tree / "tensor" / "kernels" / "cuda"
-    names = sys.argv[2:] or sorted(p.name for p in folder.glob("*.cu"))
-    mutants = {name: rewrite(folder / name) for name in names}
-    alive = [(name, i + 1) for name in names for i in range(len(mutants[name]))]
+    alive = []
+    for name in sys.argv[2:] or sorted(p.name for p in folder.iterdir() if p.suffix in (".cu", ".h")):
+        alive += rewrite(folder / name, len(alive) + 1)
     print(len(alive), "mutants", flush=True)
-    for preset in PRESETS:
-        program = build(tree, preset)
-        for order in ORDERS if preset == "release" else ORDERS[:1]:
-            for name in {name for name, _ in alive}:
-                if noticed(program, name[:-3], 0, order):
-                    sys.exit(f"{preset}, {order}: {name} fails without a mutant")
-            before = len(alive)
-            alive = [(n, i) for n, i in alive if not noticed(program, n[:-3], i, order)]
-            print(f"{preset} {order}: noticed {before - len(alive)}, left {len(alive)}", flush=True)
-    for name, i in alive:
-        line, kind, code = mutants[name][i - 1]
-        print(f"{name}:{line} {kind}: {code}")
+    built = {}
+    for preset, order, kinds in RUNS:
+        tried = [m for m in alive if m[3] in kinds]
+        if not tried:
+            continue
+        if preset not in built:
+            built[preset] = build(tree, preset)
+        for path in {m[1] for m in tried}:
+            if noticed(built[preset], path, 0, order):
+                sys.exit(f"{preset}, {order}: {path.name} fails without a mutant")
+        dead = [m for m in tried if noticed(built[preset], m[1], m[0], order)]
+        alive = [m for m in alive if m not in dead]
+        print(f"{preset} {order}: tried {len(tried)}, noticed {len(dead)}", flush=True)
+    for _, path, line, kind, code in alive:
+        print(f"{path.name}:{line} {kind}: {code}")
 
 
 if __name__ == "__main__":

@@ -4,13 +4,11 @@
 
 #include <cstddef>
 
-#if defined(__SANITIZE_ADDRESS__)
+#if defined(CUDA_ON_CPU_ADDRESS_CHECK)
 #include <sanitizer/asan_interface.h>
 #include <sanitizer/common_interface_defs.h>
 #endif
-// This folder is compiled without the thread sanitiser (CMakeLists.txt), so the compiler does not
-// say that the program has it.
-#if defined(CUDA_ON_CPU_RACE)
+#if defined(CUDA_ON_CPU_RACE_CHECK)
 #include <sanitizer/tsan_interface.h>
 extern "C" {
 void AnnotateIgnoreReadsBegin(const char*, int);
@@ -22,7 +20,7 @@ void AnnotateIgnoreWritesEnd(const char*, int);
 
 namespace cuda_on_cpu {
 
-#if defined(CUDA_ON_CPU_RACE)
+#if defined(CUDA_ON_CPU_RACE_CHECK)
 inline constexpr bool kRaceCheck = true;
 inline void release(void* order) { __tsan_release(order); }
 inline void acquire(void* order) { __tsan_acquire(order); }
@@ -46,7 +44,7 @@ struct Unwatched {
 };
 #endif
 
-#if defined(__SANITIZE_ADDRESS__)
+#if defined(CUDA_ON_CPU_ADDRESS_CHECK)
 inline constexpr bool kAddressCheck = true;
 inline void forbid(const void* memory, std::size_t bytes) {
   __asan_poison_memory_region(memory, bytes);
