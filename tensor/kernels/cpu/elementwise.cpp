@@ -4,6 +4,7 @@
 // The gradients of R rows share the derivative: it is formed for a piece of the array that stays in
 // the first-level cache, then multiplied into the piece of each row.
 #include <concord/tensor/kernels/cpu/kernels_cpu.h>
+#include <concord/tensor/kernels/cpu/parallel.h>
 #include <concord/tensor/kernels/cpu/simd.h>
 
 #include <algorithm>
@@ -251,11 +252,10 @@ void binary_forward(BinaryOp op, const BroadcastGeometry& g, const T* a, const T
     });
     return;
   }
-#pragma omp parallel for schedule(static) if (total >= kParallelWork)
-  for (index_t place = 0; place < places; ++place) {
+  parallel_for(total >= kParallelWork, places, [&](index_t place) {
     const Odometer::Offsets o = outer.at(place);
     apply(length, a + o.a, sa, b + o.b, sb, y + o.out);
-  }
+  });
 }
 
 template <class T>
@@ -320,8 +320,7 @@ void binary_backward(BinaryOp op, int side, const BroadcastGeometry& g, In<T> a,
     derivative(side, count, a[r] + o.a + first * sa, sa, b[r] + o.b + first * sb, sb,
                y[r] + o.out + first, gy[r] + o.out + first, terms);
   };
-#pragma omp parallel for schedule(static) if (total * gy.count >= kParallelWork && tasks > 1)
-  for (index_t task = 0; task < tasks; ++task) {
+  parallel_for(total * gy.count >= kParallelWork && tasks > 1, tasks, [&](index_t task) {
     const index_t piece = task % line_pieces, place = task / line_pieces % kept_places;
     const auto r = static_cast<std::int32_t>(task / (line_pieces * kept_places));
     const Odometer::Offsets base = kept.at(place);
@@ -338,12 +337,12 @@ void binary_backward(BinaryOp op, int side, const BroadcastGeometry& g, In<T> a,
         }
       }
       *to = (out.accumulate ? *to : T(0)) + static_cast<T>(sum);
-      continue;
+      return;
     }
     const index_t first = piece * kPiece, count = std::min(kPiece, length - first);
     if (summed_places == 1 && !out.accumulate) {
       form(r, base, first, count, to + first);
-      continue;
+      return;
     }
     if (summed_places == 1) {
       form(r, base, first, count, terms.data());
@@ -357,7 +356,7 @@ void binary_backward(BinaryOp op, int side, const BroadcastGeometry& g, In<T> a,
       for (index_t i = 0; i < count; ++i) terms[i] = static_cast<T>(sum[i]);
     }
     write_or_add(out.accumulate, count, terms.data(), to + first);
-  }
+  });
 }
 
 template <class T>
@@ -487,12 +486,11 @@ void copy_box(const CopyGeometry& g, In<T> from, Out<T> to) {
     if (axis != rows) rest.add(g.extent[axis], 0, g.from_stride[axis], g.to_stride[axis]);
   }
   const index_t places = rest.places(), tasks = places * from.count;
-#pragma omp parallel for schedule(static) if (total * from.count >= kParallelWork && tasks > 1)
-  for (index_t task = 0; task < tasks; ++task) {
+  parallel_for(total * from.count >= kParallelWork && tasks > 1, tasks, [&](index_t task) {
     const auto r = static_cast<std::int32_t>(task / places);
     const Odometer::Offsets o = rest.at(task % places);
     copy_plane(plane, to.accumulate, from[r] + g.from_offset + o.a, to[r] + g.to_offset + o.b);
-  }
+  });
 }
 
 template <class T>

@@ -5,6 +5,7 @@
 // (packing).
 #include <cblas.h>
 #include <concord/tensor/kernels/cpu/kernels_cpu.h>
+#include <concord/tensor/kernels/cpu/parallel.h>
 #include <concord/tensor/kernels/cpu/tile.h>
 #include <omp.h>
 
@@ -73,28 +74,35 @@ void multiply(const Product<T>& p) {
   // Few rows: the threads share the columns too.
   const index_t parts = std::min(panels, (threads + tiles - 1) / tiles);
   const Scratch<T> b(panels * p.k * kWidth), a(threads * p.k * kMaxTileRows);
-#pragma omp parallel num_threads(threads) if (threads > 1)
+  const auto pack = [&](index_t panel) {
+    const index_t first = panel * kWidth;
+    pack_columns(p, first, std::min(kWidth, p.n - first), b.data() + first * p.k);
+  };
+  const auto compute = [&](index_t item, T* a_tile) {
+    const index_t part = item % parts, tile = item / parts % rows.tiles;
+    const auto row = static_cast<std::int32_t>(item / parts / rows.tiles);
+    const index_t top = rows.first(tile);
+    const int height = rows.height(tile);
+    transpose(p.a[row] + top * p.a_stride_m, p.a_stride_m, p.a_stride_k, height, p.k, a_tile,
+              height);
+    for (index_t panel = panels * part / parts; panel < panels * (part + 1) / parts; ++panel) {
+      const index_t first = panel * kWidth;
+      product_tile(p, height, a_tile, b.data() + first * p.k, first, std::min(kWidth, p.n - first),
+                   p.c[row] + top * p.n + first);
+    }
+  };
+  if (threads == 1) {  // without the barriers of a team: see parallel_for
+    for (index_t panel = 0; panel < panels; ++panel) pack(panel);
+    for (index_t item = 0; item < tiles * parts; ++item) compute(item, a.data());
+    return;
+  }
+#pragma omp parallel num_threads(threads)
   {
 #pragma omp for schedule(static)
-    for (index_t panel = 0; panel < panels; ++panel) {
-      const index_t first = panel * kWidth;
-      pack_columns(p, first, std::min(kWidth, p.n - first), b.data() + first * p.k);
-    }
+    for (index_t panel = 0; panel < panels; ++panel) pack(panel);
     T* a_tile = a.data() + omp_get_thread_num() * p.k * kMaxTileRows;
 #pragma omp for schedule(dynamic)
-    for (index_t item = 0; item < tiles * parts; ++item) {
-      const index_t part = item % parts, tile = item / parts % rows.tiles;
-      const auto row = static_cast<std::int32_t>(item / parts / rows.tiles);
-      const index_t top = rows.first(tile);
-      const int height = rows.height(tile);
-      transpose(p.a[row] + top * p.a_stride_m, p.a_stride_m, p.a_stride_k, height, p.k, a_tile,
-                height);
-      for (index_t panel = panels * part / parts; panel < panels * (part + 1) / parts; ++panel) {
-        const index_t first = panel * kWidth;
-        product_tile(p, height, a_tile, b.data() + first * p.k, first,
-                     std::min(kWidth, p.n - first), p.c[row] + top * p.n + first);
-      }
-    }
+    for (index_t item = 0; item < tiles * parts; ++item) compute(item, a_tile);
   }
 }
 
@@ -148,11 +156,10 @@ void linear_grad_weight(const LinearGeometry& g, In<T> x, In<T> gy, Out<T> gw) {
     multiply<T>({g.out, g.in, g.n, gy, 1, g.out, x.base, g.in, 1, nullptr, gw});
     return;
   }
-  const int threads = worthwhile_threads(g.flops() * gw.count);
-#pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
-  for (std::int32_t r = 0; r < gw.count; ++r) {
+  parallel_for(worthwhile_threads(g.flops() * gw.count) > 1, gw.count, [&](index_t row) {
+    const auto r = static_cast<std::int32_t>(row);
     multiply<T>({g.out, g.in, g.n, gy.one(r), 1, g.out, x[r], g.in, 1, nullptr, gw.one(r)});
-  }
+  });
 }
 
 template <class T>

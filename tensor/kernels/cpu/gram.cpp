@@ -8,6 +8,7 @@
 // are cut into a number of chunks that does not depend on the threads; the chunks' sums are added
 // up in order.
 #include <concord/tensor/kernels/cpu/kernels_cpu.h>
+#include <concord/tensor/kernels/cpu/parallel.h>
 #include <concord/tensor/kernels/cpu/simd.h>
 
 #include <omp.h>
@@ -145,12 +146,11 @@ void products(index_t n, In<T> a, In<T> b, double* out) {
       f(x + i * kTile, y + j * kTile, first, columns, to + number * kSumsPerTile);
     });
   };
-#pragma omp parallel for schedule(static) if (n * count >= kParallelWork && chunks > 1)
-  for (index_t c = 0; c < chunks; ++c) {
+  parallel_for(n * count >= kParallelWork && chunks > 1, chunks, [&](index_t c) {
     const index_t end = std::min(whole, (c + 1) * chunk);
     for (index_t first = c * chunk; first < end; first += kBlock)
       add(left.rows(), right.rows(), first, kBlock, sums + c * sums_per_chunk);
-  }
+  });
   if (left.rest_columns() > 0) {
     add(left.rests(), right.rests(), 0, left.rest_columns(), sums + (chunks - 1) * sums_per_chunk);
   }
@@ -174,11 +174,10 @@ void products(index_t n, In<T> a, In<T> b, double* out) {
 template <class T>
 void widen(index_t rows, index_t columns, const T* x, index_t row_stride, index_t column_stride,
            double* to) {
-#pragma omp parallel for schedule(static) if (rows * columns >= kParallelWork)
-  for (index_t i = 0; i < rows; ++i) {
+  parallel_for(rows * columns >= kParallelWork, rows, [&](index_t i) {
     for (index_t j = 0; j < columns; ++j)
       to[i * columns + j] = x[i * row_stride + j * column_stride];
-  }
+  });
 }
 
 }  // namespace

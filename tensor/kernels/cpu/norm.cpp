@@ -8,6 +8,7 @@
 // Normalization", 2016, section 3. inv_std is folded into the factors, so that all R rows share
 // x - mean, which is cheaper to form from x in cache than to store.
 #include <concord/tensor/kernels/cpu/kernels_cpu.h>
+#include <concord/tensor/kernels/cpu/parallel.h>
 #include <concord/tensor/kernels/cpu/simd.h>
 
 #include <algorithm>
@@ -78,11 +79,9 @@ template <class F>
 void for_groups(const BatchNormGeometry& g, std::int32_t rows, F f) {
   const index_t width = g.inner == 1 ? kGroup : 1;
   const index_t groups = pieces(g.c, width);
-  const bool threads = rows * g.n * g.c * g.inner >= kParallelWork;
-#pragma omp parallel for schedule(static) if (threads)
-  for (index_t i = 0; i < groups; ++i) {
+  parallel_for(rows * g.n * g.c * g.inner >= kParallelWork, groups, [&](index_t i) {
     f(ChannelGroup{g, i * width, std::min(width, g.c - i * width)});
-  }
+  });
 }
 
 }  // namespace
@@ -303,8 +302,7 @@ template <class T>
 void layer_norm_forward(index_t outer, index_t length, const T* x, const T* weight, const T* bias,
                         double eps, T* y, T* mean, T* inv_std) {
   const double m = static_cast<double>(length);
-#pragma omp parallel for schedule(static) if (2 * outer * length >= kParallelWork)
-  for (index_t o = 0; o < outer; ++o) {
+  parallel_for(2 * outer * length >= kParallelWork, outer, [&](index_t o) {
     const T* from = x + o * length;
     T* to = y + o * length;
     const double mu = sum_of(length, from) / m;
@@ -319,7 +317,7 @@ void layer_norm_forward(index_t outer, index_t length, const T* x, const T* weig
     if (bias) {
       for (index_t i = 0; i < length; ++i) to[i] += bias[i];
     }
-  }
+  });
 }
 
 template <class T>
@@ -343,8 +341,7 @@ template <class T>
 void layer_norm_grad_input(index_t outer, index_t length, const T* x, const T* mean,
                            const T* inv_std, const T* weight, In<T> gy, Out<T> gx) {
   const double m = static_cast<double>(length);
-#pragma omp parallel for schedule(static) if (gy.count * outer * length >= kParallelWork)
-  for (index_t o = 0; o < outer; ++o) {
+  parallel_for(gy.count * outer * length >= kParallelWork, outer, [&](index_t o) {
     const T* from = x + o * length;
     const double mu = mean[o], s = inv_std[o];
     for (std::int32_t r = 0; r < gy.count; ++r) {
@@ -374,7 +371,7 @@ void layer_norm_grad_input(index_t outer, index_t length, const T* x, const T* m
         }
       }
     }
-  }
+  });
 }
 
 template <class T>
@@ -402,27 +399,26 @@ void layer_norm_grad_affine(index_t outer, index_t length, In<T> x, In<T> mean, 
   // A thread owns some columns of one row and walks down the `outer` vectors.
   constexpr index_t kColumns = 256;
   const index_t blocks = pieces(length, kColumns);
-#pragma omp parallel for collapse(2) \
-    schedule(static) if (gy.count * outer * length >= kParallelWork)
-  for (std::int32_t r = 0; r < gy.count; ++r) {
-    for (index_t block = 0; block < blocks; ++block) {
-      const index_t first = block * kColumns, count = std::min(kColumns, length - first);
-      std::array<double, kColumns> sum{}, moment{};
-      for (index_t o = 0; o < outer; ++o) {
-        const T* gy_o = gy[r] + o * length + first;
-        const T* x_o = x[r] + o * length + first;
-        const double mu = mean[r][o], s = inv_std[r][o];
-        for (index_t i = 0; i < count; ++i) {
-          sum[i] += gy_o[i];
-          moment[i] += gy_o[i] * ((x_o[i] - mu) * s);
-        }
-      }
+  const bool pays = gy.count * outer * length >= kParallelWork;
+  parallel_for(pays, gy.count * blocks, [&](index_t task) {
+    const auto r = static_cast<std::int32_t>(task / blocks);
+    const index_t block = task % blocks;
+    const index_t first = block * kColumns, count = std::min(kColumns, length - first);
+    std::array<double, kColumns> sum{}, moment{};
+    for (index_t o = 0; o < outer; ++o) {
+      const T* gy_o = gy[r] + o * length + first;
+      const T* x_o = x[r] + o * length + first;
+      const double mu = mean[r][o], s = inv_std[r][o];
       for (index_t i = 0; i < count; ++i) {
-        put(gw, r, first + i, moment[i]);
-        put(gb, r, first + i, sum[i]);
+        sum[i] += gy_o[i];
+        moment[i] += gy_o[i] * ((x_o[i] - mu) * s);
       }
     }
-  }
+    for (index_t i = 0; i < count; ++i) {
+      put(gw, r, first + i, moment[i]);
+      put(gb, r, first + i, sum[i]);
+    }
+  });
 }
 
 template <class T>

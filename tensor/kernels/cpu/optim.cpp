@@ -13,6 +13,7 @@
 //            and v - mean^2 in place of v;  u = d / (sqrt(v) + eps);
 //            theta -= rate u, or with momentum b = momentum b + u, theta -= rate b
 #include <concord/tensor/kernels/cpu/kernels_cpu.h>
+#include <concord/tensor/kernels/cpu/parallel.h>
 #include <concord/tensor/kernels/cpu/simd.h>
 
 #include <algorithm>

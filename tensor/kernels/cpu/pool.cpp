@@ -1,6 +1,7 @@
 // Pooling over h and w. Planes (samples x channels, for all R rows) are independent and shared by
 // the threads.
 #include <concord/tensor/kernels/cpu/kernels_cpu.h>
+#include <concord/tensor/kernels/cpu/parallel.h>
 #include <concord/tensor/kernels/cpu/tile.h>
 
 #include <algorithm>
@@ -220,9 +221,7 @@ bool as_windows_2x2(const PoolGeometry& g, F f) {
 // Runs f(plane) for all planes; each costs about `work` operations.
 template <class F>
 void each_plane(index_t planes, index_t work, F f) {
-  const int threads = worthwhile_threads(64 * planes * work);
-#pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
-  for (index_t plane = 0; plane < planes; ++plane) f(plane);
+  parallel_for(worthwhile_threads(64 * planes * work) > 1, planes, f);
 }
 
 }  // namespace

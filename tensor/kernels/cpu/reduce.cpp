@@ -2,6 +2,7 @@
 // of the elements; long vectors are cut into a number of chunks that does not depend on the
 // threads.
 #include <concord/tensor/kernels/cpu/kernels_cpu.h>
+#include <concord/tensor/kernels/cpu/parallel.h>
 #include <concord/tensor/kernels/cpu/simd.h>
 
 #include <algorithm>
@@ -19,11 +20,10 @@ constexpr index_t kColumns = 256;
 template <class F>
 void for_columns(const AxisGeometry& g, index_t work, F f) {
   const index_t blocks = pieces(g.inner, kColumns), tasks = g.outer * blocks;
-#pragma omp parallel for schedule(static) if (work >= kParallelWork && tasks > 1)
-  for (index_t task = 0; task < tasks; ++task) {
+  parallel_for(work >= kParallelWork && tasks > 1, tasks, [&](index_t task) {
     const index_t first = task % blocks * kColumns;
     f(task / blocks, first, std::min(kColumns, g.inner - first));
-  }
+  });
 }
 
 /// chunk_sum(first, count) over at most kChunks pieces of [0, n), added up in order.
@@ -33,9 +33,8 @@ double chunked_sum(index_t n, F chunk_sum) {
   const index_t size = std::max(kPiece, pieces(pieces(n, kChunks), kPiece) * kPiece);
   const index_t count = pieces(n, size);
   std::array<double, kChunks> partial;
-#pragma omp parallel for schedule(static) if (n >= kParallelWork && count > 1)
-  for (index_t i = 0; i < count; ++i)
-    partial[i] = chunk_sum(i * size, std::min(size, n - i * size));
+  parallel_for(n >= kParallelWork && count > 1, count,
+               [&](index_t i) { partial[i] = chunk_sum(i * size, std::min(size, n - i * size)); });
   double total = 0;
   for (index_t i = 0; i < count; ++i) total += partial[i];
   return total;
@@ -91,8 +90,7 @@ template <class T>
 void spread(const AxisGeometry& g, double scale, In<T> gy, Out<T> gx) {
   const T s = static_cast<T>(scale);
   const index_t lines = g.outer * g.length, tasks = gy.count * lines;
-#pragma omp parallel for schedule(static) if (tasks * g.inner >= kParallelWork)
-  for (index_t task = 0; task < tasks; ++task) {
+  parallel_for(tasks * g.inner >= kParallelWork, tasks, [&](index_t task) {
     const auto r = static_cast<std::int32_t>(task / lines);
     const index_t line = task % lines;
     const T* from = gy[r] + line / g.length * g.inner;
@@ -102,7 +100,7 @@ void spread(const AxisGeometry& g, double scale, In<T> gy, Out<T> gx) {
     } else {
       for (index_t i = 0; i < g.inner; ++i) to[i] = from[i] * s;
     }
-  }
+  });
 }
 
 // A NaN counts as larger than every number, so that it shows in the result.

@@ -1,5 +1,5 @@
 // What the CPU kernels share: compiler vector types, sums in a fixed order, functions that
-// vectorise, and when threads pay.
+// vectorise.
 //
 // Everything here is portable C++ plus the vector extension of GCC and clang; the width is the
 // target's. A sum depends on the width, never on alignment, threads or neighbouring rows.
@@ -7,7 +7,6 @@
 
 #include <concord/tensor/types.h>
 
-#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <cstdint>
@@ -147,25 +146,6 @@ inline float tanh_of(float x) {
   const float near_zero = p * z * a + a;
   const float elsewhere = 1.0f - 2.0f / (exp_of(2.0f * a) + 1.0f);
   return std::copysign(a < 0.625f ? near_zero : elsewhere, x);
-}
-
-/// Starting a team of threads costs some microseconds: worth it above about this many simple
-/// element operations.
-inline constexpr index_t kParallelWork = index_t{1} << 15;
-
-/// Long vectors are cut into pieces of this many elements: the unit of work of a thread, and of
-/// buffers on the stack.
-inline constexpr index_t kPiece = 1024;
-
-inline index_t pieces(index_t n, index_t piece = kPiece) { return (n + piece - 1) / piece; }
-
-/// f(first, count) for each piece of [0, n), on several threads when `work` is large. For loops
-/// whose elements do not depend on one another.
-template <class F>
-void for_pieces(index_t n, index_t work, F f) {
-  const index_t count = pieces(n);
-#pragma omp parallel for schedule(static) if (work >= kParallelWork && count > 1)
-  for (index_t i = 0; i < count; ++i) f(i * kPiece, std::min(kPiece, n - i * kPiece));
 }
 
 }  // namespace concord::kernels::cpu

@@ -11,6 +11,7 @@
 // pixel (inner > 1, segmentation), where kColumns neighbouring pixels are computed together. What
 // the R rows share (p, the derivative) is formed once per piece.
 #include <concord/tensor/kernels/cpu/kernels_cpu.h>
+#include <concord/tensor/kernels/cpu/parallel.h>
 #include <concord/tensor/kernels/cpu/simd.h>
 
 #include <algorithm>
@@ -31,11 +32,10 @@ index_t elements(const AxisGeometry& g) { return g.outer * g.length * g.inner; }
 template <class F>
 void for_blocks(const AxisGeometry& g, index_t work, F f) {
   const index_t blocks = pieces(g.inner, kColumns), tasks = g.outer * blocks;
-#pragma omp parallel for schedule(static) if (work >= kParallelWork && tasks > 1)
-  for (index_t task = 0; task < tasks; ++task) {
+  parallel_for(work >= kParallelWork && tasks > 1, tasks, [&](index_t task) {
     const index_t o = task / blocks, first = task % blocks * kColumns;
     f(o * g.length * g.inner + first, o * g.inner + first, std::min(kColumns, g.inner - first));
-  }
+  });
 }
 
 template <class T>
