@@ -16,7 +16,7 @@ struct CsvOptions {
 };
 
 /// Texts take far more memory than their file: tables of text are limited to this size of file.
-inline constexpr std::size_t kMaxCsvTextBytes = std::size_t{1} << 26;
+inline constexpr std::size_t kMaxCsvTextBytes = std::size_t{1} << 27;
 
 struct CsvText {
   std::vector<std::string> header;  ///< empty without one

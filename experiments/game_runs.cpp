@@ -10,7 +10,7 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cmath>
+#include <memory>
 
 namespace concord::experiments {
 namespace {
@@ -27,37 +27,14 @@ rl::EnvPtr make_games(const std::vector<std::string>& games, index_t environment
   return members.size() == 1 ? std::move(members[0]) : rl::join(std::move(members));
 }
 
-std::unique_ptr<rl::Agent> make_player(const Player& p) {
-  const auto seed = static_cast<std::uint64_t>(p.seed);
-  return rl::make_agent(p.agent, make_games(p.games, p.environments, Rng(seed).fork("games")),
-                        p.options, seed);
+rl::EnvPtr make_games_of(const Player& p) {
+  return make_games(p.games, p.environments, Rng(static_cast<std::uint64_t>(p.seed)).fork("games"));
 }
 
-/// Mean score of greedy play, per game.
-std::vector<double> measure(const rl::Agent& agent, const Player& p) {
+rl::Evaluation measure(const rl::Agent& agent, const Player& p, bool greedy) {
   const auto seed = static_cast<std::uint64_t>(p.seed);
   const rl::EnvPtr env = make_games(p.games, p.measured, Rng(seed).fork("measured games"));
-  const rl::Bounds bounds = rl::task_bounds(*env);
-  const rl::StepBuffers out = env->buffers();
-  const Tensor actions = env->actions();
-  std::vector<double> scores(p.games.size());
-  std::vector<bool> over(static_cast<std::size_t>(env->size()));
-  index_t running = env->size();
-  env->reset(out.observation);
-  for (index_t step = 0; step < kMeasuredSteps && running > 0; ++step) {
-    agent.act(out.observation, bounds, Rng(seed), true, actions);
-    env->step(actions, out);
-    for (index_t i = 0; i < env->size(); ++i) {
-      if (over[static_cast<std::size_t>(i)]) continue;
-      const auto task = static_cast<std::size_t>(env->tasks().data<std::int64_t>()[i]);
-      scores[task] += out.reward.data<float>()[i] / static_cast<double>(p.measured);
-      if (out.terminated.data<std::uint8_t>()[i] == 0 && out.truncated.data<std::uint8_t>()[i] == 0)
-        continue;
-      over[static_cast<std::size_t>(i)] = true;
-      --running;
-    }
-  }
-  return scores;
+  return rl::evaluate(agent, *env, p.measured, greedy, seed, kMeasuredSteps);
 }
 
 /// Where a player stands: its checkpoint, which says how many rows of the metrics it has seen. Once
@@ -82,6 +59,74 @@ struct Place {
   }
 };
 
+/// What the checkpoint holds; with theta alone the agent can only play.
+void restore(rl::Agent& agent, const Place& place) {
+  if (place.done)
+    rl::Archive::load(place.file)("theta", agent.learner().theta().values());
+  else
+    agent.archive(rl::Archive::load(place.file));
+}
+
+/// The policies of finished players of one game each.
+rl::Teacher teacher_of(const Player& student, const std::vector<Player>& players,
+                       const RunFolder& folder) {
+  auto agents = std::make_shared<std::vector<std::unique_ptr<rl::Ppo>>>();
+  for (const std::string& name : student.teachers) {
+    const Player& p = *std::find_if(players.begin(), players.end(),
+                                    [&](const Player& q) { return q.name() == name; });
+    agents->push_back(std::make_unique<rl::Ppo>(make_games_of(p), rl::ppo_options(p.options), 0));
+    restore(*agents->back(), Place(folder.checkpoint(name)));
+  }
+  rl::Teacher teacher;
+  teacher.apart = true;
+  teacher.policy = [agents](const Tensor& observation, int task) {
+    const rl::Ppo& agent = *(*agents)[static_cast<std::size_t>(task)];
+    // Among several games, the planes behind a game's own are padding.
+    const Var planes = slice(observation, 1, 0, agent.env().spec().observation.shape[0]);
+    std::vector<rl::Distribution> policy;
+    agent.network()({.theta = &agent.learner().theta()}, planes, {0, observation.dim(0)}, &policy,
+                    nullptr);
+    return policy[0];
+  };
+  return teacher;
+}
+
+std::unique_ptr<rl::Agent> make_player(const Player& p, const std::vector<Player>& players,
+                                       const RunFolder& folder) {
+  const auto seed = static_cast<std::uint64_t>(p.seed);
+  if (p.teachers.empty()) return rl::make_agent(p.agent, make_games_of(p), p.options, seed);
+  rl::PpoOptions options = rl::ppo_options(p.options);
+  options.teacher = teacher_of(p, players, folder);
+  return std::make_unique<rl::Ppo>(make_games_of(p), options, seed);
+}
+
+/// How the gradients got along in the steps that the telemetry holds: rows are the games', then,
+/// with teachers, the teachers'.
+struct Harmony {
+  double cosine = 0, conflict = 0;  ///< means over the pairs of games
+  double open = 0;                  ///< mean over the games, of themselves and their teacher
+};
+Harmony harmony(const multitask::Telemetry& telemetry, int games, bool taught) {
+  const auto& names = telemetry.columns();
+  const auto cosine = [&](int back, int i, int j) {
+    const auto at = std::find(names.begin(), names.end(), fmt::format("cos_{}_{}", i, j));
+    return telemetry.row(back)[static_cast<std::size_t>(at - names.begin())];
+  };
+  Harmony h;
+  const double pairs = telemetry.held() * games * (games - 1) / 2.0;
+  for (int back = 0; back < telemetry.held(); ++back) {
+    for (int i = 0; i < games; ++i) {
+      for (int j = i + 1; j < games; ++j) {
+        const double c = cosine(back, i, j);
+        h.cosine += c / pairs;
+        h.conflict += (c < 0) / pairs;
+      }
+      if (taught) h.open += (cosine(back, i, games + i) >= 0) / (1.0 * telemetry.held() * games);
+    }
+  }
+  return h;
+}
+
 void save(rl::Agent& agent, bool done, CsvLog& metrics, const std::filesystem::path& path) {
   metrics.sync();
   TensorFile file;
@@ -95,19 +140,19 @@ void save(rl::Agent& agent, bool done, CsvLog& metrics, const std::filesystem::p
 }
 
 /// False: a stop was requested.
-bool train_player(Job& job, const Player& p, const Place& place, CsvLog& metrics,
-                  std::int64_t report_every) {
+bool train_player(Job& job, const std::vector<Player>& players, std::size_t k, const Place& place,
+                  CsvLog& metrics, std::int64_t report_every) {
   using Clock = std::chrono::steady_clock;
+  const Player& p = players[k];
   const std::filesystem::path path = job.folder.checkpoint(p.name());
   const auto games = static_cast<std::int64_t>(p.games.size());
-  const std::unique_ptr<rl::Agent> agent = make_player(p);
-  if (place.exists) agent->archive(rl::Archive::load(place.file));
+  const std::unique_ptr<rl::Agent> agent = make_player(p, players, job.folder);
+  if (place.exists) restore(*agent, place);
   job.progress.part(p.name());
   job.progress.advance(agent->steps());
   Clock::time_point saved = Clock::now();
-  const auto row = [&](std::size_t task, std::string_view kind, double score) {
-    metrics.append({std::string_view(p.arm), std::string_view(p.games[task]), p.seed,
-                    agent->steps() / games, kind, score});
+  const auto row = [&](std::string_view game, std::string_view kind, double value) {
+    metrics.append({std::string_view(p.arm), game, p.seed, agent->steps() / games, kind, value});
   };
   while (agent->steps() < p.steps * games) {
     if (stop_requested() || Clock::now() - saved > kBetweenCheckpoints) {
@@ -126,20 +171,33 @@ bool train_player(Job& job, const Player& p, const Place& place, CsvLog& metrics
     for (std::size_t task = 0; task < p.games.size(); ++task) {
       if (agent->episodes().finished(static_cast<int>(task)) == 0) continue;
       const double score = agent->episodes().mean_score(static_cast<int>(task));
-      row(task, "training", score);
+      row(p.games[task], "training", score);
       note += fmt::format("{}{} {:.1f}", note.empty() ? "" : "  ", p.games[task], score);
     }
     job.progress.note(note);
+    if (games == 1) continue;
+    const bool taught = !p.teachers.empty();
+    const Harmony h = harmony(agent->learner().telemetry(), static_cast<int>(games), taught);
+    row(kAllGames, "cosine", h.cosine);
+    row(kAllGames, "conflict", h.conflict);
+    if (taught) row(kAllGames, "open", h.open);
   }
-  const std::vector<double> scores = measure(*agent, p);
+  const rl::Evaluation greedy = measure(*agent, p, true);
   std::string line;
   for (std::size_t task = 0; task < p.games.size(); ++task) {
-    row(task, "greedy", scores[task]);
-    line += fmt::format("  {} {:.2f}", p.games[task], scores[task]);
+    row(p.games[task], "greedy", greedy.score[task]);
+    row(p.games[task], "cut", static_cast<double>(greedy.cut[task]));
+    line += fmt::format("  {} {:.2f}", p.games[task], greedy.score[task]);
   }
   save(*agent, true, metrics, path);
   job.progress.line(p.name() + line);
   return true;
+}
+
+std::string no_policy(const char* verb, const RunFolder& folder) {
+  return fmt::format(
+      "{}: {} holds no policy yet, expected a run that got as far as its first checkpoint", verb,
+      folder.path().string());
 }
 
 std::string policy_name(const Player& p, const std::string& game) {
@@ -189,12 +247,37 @@ bool train_players(Job& job, const std::vector<Player>& players, std::int64_t re
   for (std::size_t k = 0; k < players.size(); ++k)
     if (places[k].done)
       done += players[k].steps * static_cast<std::int64_t>(players[k].games.size());
-  CsvLog metrics(job.folder.metrics(), {"arm", "game", "seed", "steps", "kind", "score"}, rows);
+  CsvLog metrics(job.folder.metrics(), {"arm", "game", "seed", "steps", "kind", "value"}, rows);
   job.progress.begin(total, done, "steps");
   for (std::size_t k = 0; k < players.size(); ++k)
-    if (!places[k].done && !train_player(job, players[k], places[k], metrics, report_every))
+    if (!places[k].done && !train_player(job, players, k, places[k], metrics, report_every))
       return false;
   return true;
+}
+
+Table evaluate_players(const RunFolder& folder, const std::vector<Player>& players,
+                       const std::string& part) {
+  if (part != "test")
+    throw ValueError(
+        fmt::format("eval: {} has no {} part, expected test: games that were not trained on",
+                    folder.experiment(), part));
+  Table table({"<policy", "steps", "episodes", "greedy", "cut", "drawn", "cut"});
+  for (const Player& p : players) {
+    const std::filesystem::path path = folder.checkpoint(p.name());
+    if (!std::filesystem::exists(path)) continue;
+    const Place place(path);
+    const std::unique_ptr<rl::Agent> agent = make_player(p, players, folder);
+    restore(*agent, place);
+    const auto games = static_cast<std::int64_t>(p.games.size());
+    const std::int64_t steps = place.done ? p.steps : agent->steps() / games;
+    const rl::Evaluation greedy = measure(*agent, p, true), drawn = measure(*agent, p, false);
+    for (std::size_t task = 0; task < p.games.size(); ++task)
+      table.add({policy_name(p, p.games[task]), with_commas(steps), fmt::format("{}", p.measured),
+                 fmt::format("{:.2f}", greedy.score[task]), fmt::format("{}", greedy.cut[task]),
+                 fmt::format("{:.2f}", drawn.score[task]), fmt::format("{}", drawn.cut[task])});
+  }
+  if (table.empty()) throw ValueError(no_policy("eval", folder));
+  return table;
 }
 
 Trained load_trained(const RunFolder& folder, const std::vector<Player>& players,
@@ -206,23 +289,15 @@ Trained load_trained(const RunFolder& folder, const std::vector<Player>& players
     for (std::size_t task = 0; task < p.games.size(); ++task) {
       names.push_back(policy_name(p, p.games[task]));
       if (!which.empty() && which != names.back()) continue;
-      const Place place(path);
       Trained trained{.name = names.back(),
-                      .agent = make_player(p),
+                      .agent = make_player(p, players, folder),
                       .env = make_games(p.games, 1, Rng(seed).fork("watched games")),
                       .shown = static_cast<index_t>(task)};
-      if (place.done)
-        trained.agent->learner().theta().values().copy_from(place.file.tensors.at("theta"));
-      else
-        trained.agent->archive(rl::Archive::load(place.file));
+      restore(*trained.agent, Place(path));
       return trained;
     }
   }
-  if (names.empty())
-    throw ValueError(
-        fmt::format("watch: {} holds no policy yet, expected a run that got as far as "
-                    "its first checkpoint",
-                    folder.path().string()));
+  if (names.empty()) throw ValueError(no_policy("watch", folder));
   throw_unknown("policy", which, names);
 }
 
@@ -246,27 +321,34 @@ void play_trained(Trained& trained, int steps, const std::function<bool(const Wa
   }
 }
 
-GameResults load_results(const RunFolder& folder) {
+GameResults::GameResults(const RunFolder& folder) {
   const CsvTable m = CsvTable::load(folder.metrics());
-  GameResults results;
-  for (std::size_t r = 0; r < m.rows.size(); ++r) {
-    GameCurve& curve = results[{m.text(r, "arm"), m.text(r, "game")}];
-    const double score = m.number(r, "score");
-    if (m.text(r, "kind") == "greedy")
-      curve.greedy.push_back(score);
-    else
-      curve.training[static_cast<std::int64_t>(m.number(r, "steps"))].push_back(score);
-  }
-  return results;
+  for (std::size_t r = 0; r < m.rows.size(); ++r)
+    curves_[{m.text(r, "arm"), m.text(r, "game"), m.text(r, "kind")}]
+           [static_cast<std::int64_t>(m.number(r, "steps"))]
+               .push_back(m.number(r, "value"));
 }
 
-Series series_of(const std::string& name, const GameCurve& curve) {
+const Curve& GameResults::curve(const std::string& arm, const std::string& game,
+                                const std::string& kind) const {
+  static const Curve kNone;
+  const auto found = curves_.find({arm, game, kind});
+  return found == curves_.end() ? kNone : found->second;
+}
+
+std::vector<double> GameResults::at_the_end(const std::string& arm, const std::string& game,
+                                            const std::string& kind) const {
+  const Curve& c = curve(arm, game, kind);
+  return c.empty() ? std::vector<double>{} : c.rbegin()->second;
+}
+
+Series series_of(const std::string& name, const Curve& curve) {
   Series series{.name = name};
-  for (const auto& [steps, scores] : curve.training) {
-    const Mean m = mean_of(scores);
+  for (const auto& [steps, values] : curve) {
+    const Mean m = mean_of(values);
     series.x.push_back(static_cast<double>(steps));
     series.y.push_back(m.mean);
-    if (scores.size() > 1) series.error.push_back(half_width_95(m));
+    if (values.size() > 1) series.error.push_back(half_width_95(m));
   }
   // A seed whose first episode ended late leaves points without an interval.
   if (series.error.size() != series.x.size()) series.error.clear();

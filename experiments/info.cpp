@@ -2,6 +2,7 @@
 #include <concord/experiments/info.h>
 #include <concord/experiments/revision.h>
 #include <concord/experiments/table.h>
+#include <concord/tensor/comm.h>
 #include <concord/tensor/device.h>
 #include <fmt/format.h>
 #include <omp.h>
@@ -210,6 +211,7 @@ Json machine(int threads) {
       {"blas", Json::object({{"build", openblas_get_config()},
                              {"kernel", openblas_get_corename()},
                              {"threading", blas_threading()}})},
+      {"ranks", comm_library()},
       {"devices", device_names()},
       {"compiler", compiler()},
       {"openmp", std::int64_t{_OPENMP}},
@@ -235,6 +237,7 @@ std::string info_text(int threads) {
   std::string memory = gibibytes(physical_memory());
   if (limits.memory) memory += fmt::format(", the container may use {}", gibibytes(*limits.memory));
   line("memory", memory);
+  line("ranks", comm_library());
   const std::string why = why_no_cuda();
   line("devices", why.empty() ? "cpu" : fmt::format("cpu   (no CUDA: {})", why));
   for (const Device device : devices()) {

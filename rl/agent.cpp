@@ -95,11 +95,11 @@ Evaluation evaluate(const Agent& agent, VecEnv& env, index_t episodes, bool gree
       --left;
     }
   }
-  Evaluation result;
+  Evaluation result{.score = {}, .cut = std::vector<index_t>(tasks)};
   for (Seat& seat : seats) {
     if (seat.quota == 0) continue;
     count(seat);
-    ++result.cut;
+    ++result.cut[seat.task];
   }
   for (std::size_t t = 0; t < tasks; ++t)
     result.score.push_back(sums[t] / static_cast<double>(counts[t]));

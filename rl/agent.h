@@ -81,10 +81,10 @@ double linear_decay(std::int64_t step, std::int64_t over);
 /// Clamps f32 rewards to [-bound, bound]; 0: leaves them.
 void clip_rewards(const Tensor& rewards, double bound);
 
-/// Of some episodes of every task.
+/// Of some episodes of every task t.
 struct Evaluation {
-  std::vector<double> score;  ///< task t's mean
-  index_t cut = 0;  ///< of all tasks' episodes: still running at the last step, with what they had
+  std::vector<double> score;  ///< [t]: mean
+  std::vector<index_t> cut;   ///< [t]: episodes cut off at the last step, with what they had
 };
 
 /// How a policy does, apart from training: raw scores of `episodes` episodes of every task of env,

@@ -1,6 +1,8 @@
 // DQN (Mnih et al., Nature 2015), with double Q-learning (van Hasselt et al., 1509.06461), n-step
-// returns and prioritised replay (Schaul et al., 1511.05952) as options. Defaults: CleanRL's for
-// CartPole.
+// returns and prioritised replay (Schaul et al., 1511.05952) as options. Defaults are CleanRL's for
+// CartPole, which differ from the paper's: Adam instead of RMSProp, squared errors without
+// clipping, raw rewards, a small network, one copy to the target network per 500 steps. The paper's
+// are huber = 1 and reward_clip = 1 with RMSProp.
 #pragma once
 
 #include <concord/rl/agent.h>
@@ -27,7 +29,7 @@ struct DqnOptions {
   std::int64_t train_every = 10;    ///< environment steps per learner step
   std::int64_t target_every = 500;  ///< environment steps between copies to the target network
   Exploration exploration;
-  bool double_q = true;    ///< the online network chooses the action that the target one values
+  bool double_q = false;   ///< the online network chooses the action that the target one values
   double huber = 0;        ///< squared errors above this are linear (error clipping); 0: squared
   double reward_clip = 0;  ///< as in OnPolicyOptions
 };

@@ -3,7 +3,6 @@
 #include <concord/rl/agents/a2c.h>
 #include <concord/rl/agents/dqn.h>
 #include <concord/rl/agents/impala.h>
-#include <concord/rl/agents/ppo.h>
 #include <concord/rl/agents/pqn.h>
 #include <concord/rl/agents/registry.h>
 #include <concord/rl/agents/reinforce.h>
@@ -86,6 +85,18 @@ void read(Options& o, OnPolicyOptions& p) {
   read(o, "anneal", p.anneal);
 }
 
+PpoOptions read_ppo(Options& o) {
+  PpoOptions p;
+  read(o, static_cast<OnPolicyOptions&>(p));
+  read(o, "lambda", p.lambda, 0, 1);
+  read(o, "clip", p.clip);
+  read(o, "clip_value", p.clip_value);
+  read(o, "epochs", p.epochs, 1);
+  read(o, "minibatches", p.minibatches, 1);
+  o.finish();
+  return p;
+}
+
 /// Reads what is common to its base and then, with `own`, the rest.
 template <class A, class O, class F>
 std::unique_ptr<Agent> make(EnvPtr env, Options& options, std::uint64_t seed, F own) {
@@ -103,15 +114,9 @@ std::span<const AgentEntry> agents() {
   static const std::array kAll{
       AgentEntry{"ppo", "clipped policy gradient, several epochs on each stretch",
                  "Schulman et al., 1707.06347", true, true,
-                 [](EnvPtr env, Options& options, std::uint64_t seed) {
-                   return make<Ppo, PpoOptions>(std::move(env), options, seed,
-                                                [](Options& o, PpoOptions& p) {
-                                                  read(o, "lambda", p.lambda, 0, 1);
-                                                  read(o, "clip", p.clip);
-                                                  read(o, "clip_value", p.clip_value);
-                                                  read(o, "epochs", p.epochs, 1);
-                                                  read(o, "minibatches", p.minibatches, 1);
-                                                });
+                 [](EnvPtr env, Options& options, std::uint64_t seed) -> std::unique_ptr<Agent> {
+                   const PpoOptions o = read_ppo(options);
+                   return env ? std::make_unique<Ppo>(std::move(env), o, seed) : nullptr;
                  }},
       AgentEntry{"a2c", "advantage actor-critic, one step on each short stretch",
                  "Mnih et al., 1602.01783", true, true,
@@ -208,6 +213,11 @@ std::unique_ptr<Agent> make_agent(std::string_view name, EnvPtr env, const Optio
                                   std::uint64_t seed) {
   Options o(std::string(name), options);
   return find_agent(name).make(std::move(env), o, seed);
+}
+
+PpoOptions ppo_options(const OptionMap& options) {
+  Options o("ppo", options);
+  return read_ppo(o);
 }
 
 std::vector<std::pair<std::string, std::string>> default_options_of_agent(std::string_view name) {

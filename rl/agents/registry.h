@@ -2,7 +2,7 @@
 #pragma once
 
 #include <concord/multitask/options.h>
-#include <concord/rl/agent.h>
+#include <concord/rl/agents/ppo.h>
 
 #include <memory>
 #include <span>
@@ -30,6 +30,9 @@ const AgentEntry& find_agent(std::string_view name);
 /// and a value out of range.
 std::unique_ptr<Agent> make_agent(std::string_view name, EnvPtr env,
                                   const multitask::OptionMap& options, std::uint64_t seed);
+
+/// The options of PPO as make_agent reads them, for those who add what has no name: a teacher.
+PpoOptions ppo_options(const multitask::OptionMap& options);
 
 /// Every option of an agent and its default.
 std::vector<std::pair<std::string, std::string>> default_options_of_agent(std::string_view name);

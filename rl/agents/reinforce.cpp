@@ -22,7 +22,7 @@ Reinforce::Reinforce(EnvPtr env, const ReinforceOptions& options, std::uint64_t 
 
 void Reinforce::iterate() {
   const index_t n = env_->size();
-  std::vector<index_t> length(static_cast<std::size_t>(n), rollout_.steps());
+  length_.assign(static_cast<std::size_t>(n), rollout_.steps());
   index_t playing = n;
   begin_iteration();
   env_->reset(rollout_.observation[0]);
@@ -34,7 +34,7 @@ void Reinforce::iterate() {
       const index_t k = t * n + i;
       const bool over =
           rollout_.terminated.data<std::uint8_t>()[k] | rollout_.truncated.data<std::uint8_t>()[k];
-      auto& steps = length[static_cast<std::size_t>(i)];
+      auto& steps = length_[static_cast<std::size_t>(i)];
       if (!over || steps <= t) continue;
       steps = t + 1;
       --playing;
@@ -48,7 +48,7 @@ void Reinforce::iterate() {
   rows_.bounds.assign(1, 0);
   for (std::size_t task = 0; task + 1 < bounds_.size(); ++task) {
     for (index_t i = bounds_[task]; i < bounds_[task + 1]; ++i)
-      for (index_t t = 0; t < length[static_cast<std::size_t>(i)]; ++t)
+      for (index_t t = 0; t < length_[static_cast<std::size_t>(i)]; ++t)
         rows_.rows.push_back(t * n + i);
     rows_.bounds.push_back(static_cast<index_t>(rows_.rows.size()));
   }

@@ -25,6 +25,7 @@ class Reinforce final : public OnPolicyAgent {
   void iterate() override;
 
  private:
+  std::vector<index_t> length_;  // of each environment's episode
   Rows rows_;
 };
 

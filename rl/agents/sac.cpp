@@ -76,11 +76,10 @@ double Sac::temperature(int task) const {
 
 void Sac::policy(const Context& ctx, const Var& observation, const Bounds& bounds,
                  std::vector<Distribution>& out) const {
-  std::vector<Var> features, outputs;
-  features_by_task(*actor_trunk_, ctx, observation, bounds, features);
-  (*actor_heads_)(ctx, features, outputs);
+  features_by_task(*actor_trunk_, ctx, observation, bounds, features_);
+  (*actor_heads_)(ctx, features_, outputs_);
   out.clear();
-  for (const Var& y : outputs) {
+  for (const Var& y : outputs_) {
     if (!y.value().defined()) {
       out.emplace_back();
       continue;
@@ -99,10 +98,9 @@ void Sac::values(const Context& ctx, const Var& observation, const Var& action,
     return x.recorded() ? x : Var(x.value().to(ctx.theta->device()));
   };
   const Var pair = concat({flatten(on_device(observation)), on_device(action)}, 1);
-  std::vector<Var> features;
   for (std::size_t k = 0; k < 2; ++k) {
-    features_by_task(*critic_trunks_[k], ctx, pair, bounds, features);
-    (*critic_heads_[k])(ctx, features, out[k]);
+    features_by_task(*critic_trunks_[k], ctx, pair, bounds, features_);
+    (*critic_heads_[k])(ctx, features_, out[k]);
     for (Var& q : out[k]) q = view(q, {-1});
   }
 }
@@ -123,10 +121,9 @@ Var Sac::draw(const Context& ctx, const Tensor& observation, const Rng& noise) {
 
 void Sac::act(const Tensor& observation, const Bounds& bounds, const Rng& rng, bool greedy,
               const Tensor& actions) const {
-  std::vector<Distribution> policies;
-  policy({.theta = &actor_learner_->theta()}, to_input(observation), bounds, policies);
+  policy({.theta = &actor_learner_->theta()}, to_input(observation), bounds, acting_);
   const index_t dimensions = actions.dim(1);
-  for (std::size_t t = 0; t < policies.size(); ++t) {
+  for (std::size_t t = 0; t < acting_.size(); ++t) {
     const index_t first = bounds[t], rows = bounds[t + 1] - first;
     if (rows == 0) continue;
     const Tensor noise = Tensor::zeros({rows, dimensions});
@@ -134,7 +131,7 @@ void Sac::act(const Tensor& observation, const Bounds& bounds, const Rng& rng, b
       noise.data<float>()[k] =
           static_cast<float>(rng.normal(static_cast<std::uint64_t>(first * dimensions + k)));
     actions.rows(first, first + rows)
-        .copy_from(squash(policies[t], noise, low_, high_).action.value());
+        .copy_from(squash(acting_[t], noise, low_, high_).action.value());
   }
 }
 

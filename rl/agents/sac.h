@@ -77,6 +77,8 @@ class Sac final : public Agent {
   TaskReplay replay_;
   StepBuffers out_;
   Tensor actions_, noise_, y_;
+  mutable std::vector<Distribution> acting_;     // scratch
+  mutable std::vector<Var> features_, outputs_;  // scratch
   std::vector<Distribution> policies_;
   std::vector<Var> log_pi_, squashed_;
   std::array<std::vector<Var>, 2> q_;

@@ -65,8 +65,8 @@ TEST_CASE("info: BLAS is the OpenMP build, and the essentials are there") {
   CHECK(json["blas"]["threading"].as<std::string>() == "OpenMP");
   CHECK(json["concord"]["version"].as<std::string>() == "0.1.0");
   const std::string text = info_text(3);
-  for (const char* word :
-       {"concord     0.1.0", "threads     3", "SIMD  ", "BLAS  ", "memory  ", "devices     cpu"}) {
+  for (const char* word : {"concord     0.1.0", "threads     3", "SIMD  ", "BLAS  ", "memory  ",
+                           "ranks       ", "devices     cpu"}) {
     CHECK_MESSAGE(text.find(word) != std::string::npos, word);
   }
 }

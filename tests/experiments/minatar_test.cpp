@@ -8,6 +8,7 @@
 #include <concord/tests/experiments/run_files.h>
 #include <concord/tests/testing.h>
 #include <doctest/doctest.h>
+#include <fmt/format.h>
 
 #include <cmath>
 #include <csignal>
@@ -68,7 +69,16 @@ void check_report(const Experiment& study, const RunFolder& folder, std::size_t 
        at = text.find("base64,R0lGOD", at + 1))
     ++n;
   CHECK(n == films);
-  CHECK_THROWS_AS(study.evaluate(folder, "test"), ValueError);
+}
+
+/// The values of one kind in metrics.csv, in order.
+std::vector<double> values_of(const RunFolder& folder, const char* arm, const char* kind) {
+  const CsvTable m = CsvTable::load(folder.metrics());
+  std::vector<double> values;
+  for (std::size_t r = 0; r < m.rows.size(); ++r)
+    if (m.text(r, "arm") == arm && m.text(r, "kind") == kind)
+      values.push_back(m.number(r, "value"));
+  return values;
 }
 
 }  // namespace
@@ -94,6 +104,16 @@ TEST_CASE("minatar: stopped in mid-training it leaves the same bits; report and 
   CHECK(text_of(whole.metrics()) == text_of(cut.metrics()));
   check_report(study, whole, 1);
 
+  // Measured again from the checkpoint, greedy scores are those of the end of training.
+  const std::string again = study.evaluate(whole, "test").text();
+  for (const char* agent : {"ppo", "dqn", "a2c"}) {
+    const std::string score = fmt::format("{:.2f}", values_of(whole, agent, "greedy").at(0));
+    const std::string line = again.substr(again.find(fmt::format("{}-breakout-1", agent)));
+    CHECK(line.substr(0, line.find('\n')).find(score) != std::string::npos);
+  }
+  CHECK(testing::error_text<ValueError>([&] { study.evaluate(whole, "train"); }) ==
+        "eval: minatar has no train part, expected test: games that were not trained on");
+
   const auto png = temporary.path() / "last.png", gif = temporary.path() / "all.gif";
   WatchOptions o{.run = whole.path(), .policy = "dqn-breakout-1", .steps = 15};
   o.png = png;
@@ -108,16 +128,26 @@ TEST_CASE("minatar: stopped in mid-training it leaves the same bits; report and 
 TEST_CASE("mt-minatar: five games in one network, or one each; the same bits after a stop") {
   const Experiment study = mt_minatar();
   const testing::TemporaryFolder temporary;
-  const Settings s =
-      small(study, {"arms=popart,single", "steps=200", "environments=2", "measured=1", "points=2"});
+  const Settings s = small(study, {"arms=popart,cosine_gate", "steps=200", "environments=2",
+                                   "measured=1", "points=2", "seeds=1"});
   const RunFolder whole = folder_for(temporary.path(), s), cut = folder_for(temporary.path(), s);
   REQUIRE(run(study, s, whole, 1 << 30));
   for (const int lines : {4, 9}) CHECK_FALSE(run(study, s, cut, lines));
   REQUIRE(run(study, s, cut, 1 << 30));
   CHECK(text_of(whole.metrics()) == text_of(cut.metrics()));
-  for (const char* name : {"popart-1", "single-freeway-1"})
+  // The gate's teachers were trained first, though nobody asked for them.
+  for (const char* name : {"popart-1", "single-freeway-1", "cosine_gate-1"})
     CHECK(text_of(whole.checkpoint(name)) == text_of(cut.checkpoint(name)));
   check_report(study, whole, 5);
+  for (const char* kind : {"cosine", "conflict", "open"}) {
+    CAPTURE(kind);
+    const std::vector<double> values = values_of(whole, "cosine_gate", kind);
+    REQUIRE(values.size() == 2);
+    for (const double v : values) CHECK(std::abs(v) <= 1);
+    CHECK(values[0] != values[1]);
+    CHECK(values_of(whole, "popart", kind).size() == (kind == std::string("open") ? 0 : 2));
+    CHECK(values_of(whole, "single", kind).empty());
+  }
   Trained policy = study.trained(whole, "popart-freeway-1", 3);
   CHECK(policy.shown == 2);
   int seen = 0;
@@ -135,6 +165,9 @@ TEST_CASE("watch: runs without a policy") {
           watch({.run = begun.path()});
         }).find("holds no policy yet, expected a run that got as far as its first checkpoint") !=
         std::string::npos);
+  CHECK(testing::error_text<ValueError>([&] {
+          minatar().evaluate(begun, "test");
+        }).find("eval: ") == 0);
   const RunFolder toy = folder_for(temporary.path(), find_experiment("du-toy").settings());
   CHECK(testing::error_text<ValueError>([&] { watch({.run = toy.path()}); }) ==
         "watch: the policies of du-toy do not play, expected a run of an experiment that keeps "

@@ -234,18 +234,17 @@ TEST_CASE("on the chain the mean policy comes to the stochastic optimum; the age
                                     TabularTask(zeng_chain(1), 0.9)};
   };
   DecentralisedAgents agents(*comm, tasks(),
-                             mixing_weights(make_graph("complete", 2), Metropolis::degree), {});
+                             mixing_weights(make_graph("complete", 2), Metropolis::degree),
+                             {.alpha = 0.5});
   for (int k = 0; k < 20000; ++k) agents.step();
   const Tensor& theta = agents.collect();
   const double best = 2 * 0.9 / (2 - 0.81);
   const double of_mean = sum_of_values(tasks(), mean_of(theta).values<double>());
-  CHECK(std::abs(of_mean - best) < 5e-4);
   CHECK(of_mean < best);
-  for (int i = 0; i < 2; ++i) {
-    const double of_agent = sum_of_values(tasks(), theta[i].values<double>());
-    CHECK(of_agent < of_mean);
-    CHECK(best - of_agent < 5e-3);
-  }
+  // A separate program in double precision printed 1.51239 for the mean, 1.51136 for each agent.
+  CHECK(std::abs(of_mean - 1.51239) < 6e-6);
+  for (int i = 0; i < 2; ++i)
+    CHECK(std::abs(sum_of_values(tasks(), theta[i].values<double>()) - 1.51136) < 6e-6);
 }
 
 TEST_CASE("the mean of the agents follows the mean of their gradients") {
