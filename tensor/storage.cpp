@@ -68,12 +68,13 @@ Allocator& Allocator::of(Device device) {
   };
   static Allocator* const cpu = make(Memory::host, kCpu);
   if (device.type == DeviceType::cpu) return *cpu;
-  static const std::vector<Allocator*> cuda = [&] {
-    std::vector<Allocator*> all;
+  static const std::vector<Allocator*>& cuda = [&]() -> auto& {
+    auto& all = *new std::vector<Allocator*>;  // outlives main, as they do
     for (int i = 0; i < cuda::device_count(); ++i)
       all.push_back(make(Memory::device, {DeviceType::cuda, i}));
     return all;
-  }();
+  }
+  ();
   if (device.index < 0 || device.index >= static_cast<int>(cuda.size()))
     cuda::synchronize(device.index);  // throws what is missing
   return *cuda[static_cast<std::size_t>(device.index)];
