@@ -1,34 +1,18 @@
+#include <concord/tensor/philox.h>
 #include <concord/tensor/random.h>
 
 #include <algorithm>
-#include <cmath>
-#include <numbers>
 #include <utility>
 
 namespace concord {
 
 std::array<std::uint32_t, 4> philox4x32_10(std::array<std::uint32_t, 4> c,
                                            std::array<std::uint32_t, 2> k) {
-  for (int round = 0; round < 10; ++round) {
-    const std::uint64_t p0 = std::uint64_t{0xD2511F53u} * c[0];
-    const std::uint64_t p1 = std::uint64_t{0xCD9E8D57u} * c[2];
-    c = {static_cast<std::uint32_t>(p1 >> 32) ^ c[1] ^ k[0], static_cast<std::uint32_t>(p1),
-         static_cast<std::uint32_t>(p0 >> 32) ^ c[3] ^ k[1], static_cast<std::uint32_t>(p0)};
-    k[0] += 0x9E3779B9u;
-    k[1] += 0xBB67AE85u;
-  }
-  return c;
+  const philox::Words w = philox::rounds({{c[0], c[1], c[2], c[3]}}, k[0], k[1]);
+  return {w.at[0], w.at[1], w.at[2], w.at[3]};
 }
 
 namespace {
-
-std::array<std::uint32_t, 4> block(std::uint64_t seed, std::uint64_t stream,
-                                   std::uint64_t counter) {
-  return philox4x32_10(
-      {static_cast<std::uint32_t>(counter), static_cast<std::uint32_t>(counter >> 32),
-       static_cast<std::uint32_t>(stream), static_cast<std::uint32_t>(stream >> 32)},
-      {static_cast<std::uint32_t>(seed), static_cast<std::uint32_t>(seed >> 32)});
-}
 
 /// SplitMix64's finaliser: spreads nearby names and indices over all 64 bits.
 std::uint64_t mix(std::uint64_t x) {
@@ -50,25 +34,15 @@ Rng Rng::fork(std::uint64_t index) const {
   return Rng(seed_, mix(mix(stream_ ^ 0x5851F42D4C957F2Du) + index));
 }
 
-std::uint32_t Rng::bits(std::uint64_t i) const { return block(seed_, stream_, i / 4)[i % 4]; }
-
-namespace {
-
-double uniform_of(std::uint32_t word) { return static_cast<double>(word >> 8) * 0x1p-24; }
-
-double normal_of(std::uint32_t radius, std::uint32_t angle) {
-  const double u = (static_cast<double>(radius) + 0.5) * 0x1p-32;
-  const double v = static_cast<double>(angle) * 0x1p-32;
-  return std::sqrt(-2 * std::log(u)) * std::cos(2 * std::numbers::pi * v);
+std::uint32_t Rng::bits(std::uint64_t i) const {
+  return philox::block(seed_, stream_, i / 4).at[i % 4];
 }
 
-}  // namespace
-
-double Rng::uniform(std::uint64_t i) const { return uniform_of(bits(i)); }
+double Rng::uniform(std::uint64_t i) const { return philox::uniform(bits(i)); }
 
 double Rng::normal(std::uint64_t i) const {
-  const auto b = block(seed_, stream_, i / 2);
-  return normal_of(b[2 * (i % 2)], b[2 * (i % 2) + 1]);
+  const philox::Words w = philox::block(seed_, stream_, i / 2);
+  return philox::normal(w.at[2 * (i % 2)], w.at[2 * (i % 2) + 1]);
 }
 
 index_t Rng::below(std::uint64_t i, index_t n) const {
@@ -109,18 +83,18 @@ void fill(const Tensor& t, F values) {
 
 void Rng::fill_uniform(const Tensor& t, double low, double high) const {
   fill(t, [&](std::uint64_t b) {
-    const auto w = block(seed_, stream_, b);
+    const philox::Words w = philox::block(seed_, stream_, b);
     std::array<double, 4> v;
-    for (int j = 0; j < 4; ++j) v[j] = low + (high - low) * uniform_of(w[j]);
+    for (int j = 0; j < 4; ++j) v[j] = philox::scaled(philox::uniform(w.at[j]), low, high - low);
     return v;
   });
 }
 
 void Rng::fill_normal(const Tensor& t, double mean, double deviation) const {
   fill(t, [&](std::uint64_t b) {
-    const auto w = block(seed_, stream_, b);
-    return std::array{mean + deviation * normal_of(w[0], w[1]),
-                      mean + deviation * normal_of(w[2], w[3])};
+    const philox::Words w = philox::block(seed_, stream_, b);
+    return std::array{philox::scaled(philox::normal(w.at[0], w.at[1]), mean, deviation),
+                      philox::scaled(philox::normal(w.at[2], w.at[3]), mean, deviation)};
   });
 }
 

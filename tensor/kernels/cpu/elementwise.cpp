@@ -6,97 +6,24 @@
 #include <concord/tensor/kernels/cpu/kernels_cpu.h>
 #include <concord/tensor/kernels/cpu/parallel.h>
 #include <concord/tensor/kernels/cpu/simd.h>
+#include <concord/tensor/kernels/elementwise_ops.h>
 
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <cstring>
-#include <utility>
 #include <vector>
 
 namespace concord::kernels::cpu {
 namespace {
 
-// One functor per op: unary_ops::relu{}.f(x, p, q), binary_ops::mul{}.da(a, b, y).
-namespace unary_ops {
-#define CONCORD_FUNCTOR(name, parameters, value, derivative)               \
-  struct name {                                                            \
-    template <class T>                                                     \
-    T f(T x, [[maybe_unused]] T p, [[maybe_unused]] T q) const {           \
-      return value;                                                        \
-    }                                                                      \
-    template <class T>                                                     \
-    T df([[maybe_unused]] T x, [[maybe_unused]] T y, [[maybe_unused]] T p, \
-         [[maybe_unused]] T q) const {                                     \
-      return derivative;                                                   \
-    }                                                                      \
-  };
-CONCORD_UNARY_OPS(CONCORD_FUNCTOR)
-#undef CONCORD_FUNCTOR
-
+template <class Functor, class T>
+T value_of(Functor op, T x, T p, T q) {
+  return op.f(x, p, q);
+}
 // libm is called element by element; these vectorise.
-template <>
-float exp::f(float x, float, float) const {
-  return exp_of(x);
-}
-template <>
-float tanh::f(float x, float, float) const {
-  return tanh_of(x);
-}
-template <>
-float sigmoid::f(float x, float, float) const {
-  return sigmoid_of(x);
-}
-}  // namespace unary_ops
-
-namespace binary_ops {
-#define CONCORD_FUNCTOR(name, value, derivative_a, derivative_b)                   \
-  struct name {                                                                    \
-    template <class T>                                                             \
-    T f(T a, T b) const {                                                          \
-      return value;                                                                \
-    }                                                                              \
-    template <class T>                                                             \
-    T da([[maybe_unused]] T a, [[maybe_unused]] T b, [[maybe_unused]] T y) const { \
-      return derivative_a;                                                         \
-    }                                                                              \
-    template <class T>                                                             \
-    T db([[maybe_unused]] T a, [[maybe_unused]] T b, [[maybe_unused]] T y) const { \
-      return derivative_b;                                                         \
-    }                                                                              \
-  };
-CONCORD_BINARY_OPS(CONCORD_FUNCTOR)
-#undef CONCORD_FUNCTOR
-}  // namespace binary_ops
-
-/// Calls f with the functor of `op`.
-template <class F>
-void with_op(UnaryOp op, F&& f) {
-  switch (op) {
-#define CONCORD_CASE(name, parameters, value, derivative) \
-  case UnaryOp::name:                                     \
-    return f(unary_ops::name{});
-    CONCORD_UNARY_OPS(CONCORD_CASE)
-#undef CONCORD_CASE
-    case UnaryOp::count_:
-      break;
-  }
-  throw UsageError("unary: no such operation");
-}
-
-template <class F>
-void with_op(BinaryOp op, F&& f) {
-  switch (op) {
-#define CONCORD_CASE(name, value, derivative_a, derivative_b) \
-  case BinaryOp::name:                                        \
-    return f(binary_ops::name{});
-    CONCORD_BINARY_OPS(CONCORD_CASE)
-#undef CONCORD_CASE
-    case BinaryOp::count_:
-      break;
-  }
-  throw UsageError("binary: no such operation");
-}
+float value_of(unary_ops::exp, float x, float, float) { return exp_of(x); }
+float value_of(unary_ops::tanh, float x, float, float) { return tanh_of(x); }
+float value_of(unary_ops::sigmoid, float x, float, float) { return sigmoid_of(x); }
 
 template <class T>
 void write_or_add(bool accumulate, index_t n, const T* from, T* to) {
@@ -127,7 +54,7 @@ void unary_forward(UnaryOp op, Scalars s, index_t n, const T* x, T* y) {
   Piece apply = nullptr;
   with_op(op, [&]<class Functor>(Functor) {
     apply = [](index_t count, T p, T q, const T* from, T* to) {
-      for (index_t i = 0; i < count; ++i) to[i] = Functor{}.f(from[i], p, q);
+      for (index_t i = 0; i < count; ++i) to[i] = value_of(Functor{}, from[i], p, q);
     };
   });
   for_pieces(n, n, [&](index_t first, index_t count) {
@@ -171,48 +98,10 @@ void unary_backward_naive(UnaryOp op, Scalars s, index_t n, const T* x, const T*
 
 namespace {
 
-/// Some leading axes of a merged loop, in order, with the strides of out, a and b along them.
-struct Odometer {
-  int rank = 0;
-  std::array<index_t, kMaxRank> extent{}, out_stride{}, a_stride{}, b_stride{};
-
-  void add(index_t e, index_t out, index_t a, index_t b) {
-    extent[rank] = e;
-    out_stride[rank] = out;
-    a_stride[rank] = a;
-    b_stride[rank++] = b;
-  }
-  index_t places() const {
-    index_t n = 1;
-    for (int axis = 0; axis < rank; ++axis) n *= extent[axis];
-    return n;
-  }
-
-  struct Offsets {
-    index_t out = 0, a = 0, b = 0;
-    friend Offsets operator+(Offsets x, Offsets y) { return {x.out + y.out, x.a + y.a, x.b + y.b}; }
-  };
-  Offsets at(index_t place) const {
-    Offsets o;
-    for (int axis = rank - 1; axis >= 0; --axis) {
-      const index_t i = place % extent[axis];
-      place /= extent[axis];
-      o = o + Offsets{i * out_stride[axis], i * a_stride[axis], i * b_stride[axis]};
-    }
-    return o;
-  }
-};
-
-/// The leading axes that `keep(axis)` selects.
+/// The axes before the last that `keep(axis)` selects.
 template <class Keep>
 Odometer leading_axes(const BroadcastGeometry& g, Keep keep) {
-  Odometer odometer;
-  index_t out_stride = g.out.numel();
-  for (int axis = 0; axis + 1 < g.rank; ++axis) {
-    out_stride = g.extent[axis] ? out_stride / g.extent[axis] : 0;
-    if (keep(axis)) odometer.add(g.extent[axis], out_stride, g.a_stride[axis], g.b_stride[axis]);
-  }
-  return odometer;
+  return odometer(g, g.rank - 1, keep);
 }
 
 /// for i < n: body(i, a[i or 0], b[i or 0]), with the strides known to the compiler.
