@@ -68,7 +68,8 @@ bool canaries_alive(const std::vector<T>& got, const std::vector<T>& start) {
 /// sides, writing and adding, with and without a map; each row alone has the same bits.
 template <class T, class Call>
 void check_sides(index_t in, index_t out, Call call,
-                 std::initializer_list<std::int32_t> counts = {1, 3}) {
+                 std::initializer_list<std::int32_t> counts = {1, 3},
+                 double tolerance = device_tolerance<T>()) {
   for (const std::int32_t count : counts) {
     const Block<T> seeds = Block<T>::normal("gy", in, count);
     const Block<T> start = Block<T>::normal("start", out, count);
@@ -80,7 +81,7 @@ void check_sides(index_t in, index_t out, Call call,
       for (const Side side : {Side::cpu, Side::cuda})
         call(side, table_of<T>(side), gy.on(side), got.on(side, accumulate));
       const std::vector<T> result = got.memory(Side::cuda);
-      CHECK(difference(result, got.memory(Side::cpu)) <= device_tolerance<T>());
+      CHECK(difference(result, got.memory(Side::cpu)) <= tolerance);
       CHECK(canaries_alive(result, start.memory()));
       for (std::int32_t r = 0; r < count; ++r) {
         call(Side::cuda, table_of<T>(Side::cuda), gy.on(Side::cuda).one(r),

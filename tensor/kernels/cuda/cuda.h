@@ -48,6 +48,12 @@ void set_bytes(int device, void* to, int value, std::size_t bytes);
 /// n elements of any type, and from one type to another as Tensor::to does.
 void fill(int device, DType type, index_t n, double value, void* to);
 void convert(int device, index_t n, DType from_type, const void* from, DType to_type, void* to);
+/// Rng::fill_uniform (a = low, b = high) and Rng::fill_normal (a = mean, b = deviation) of n f32 or
+/// f64 elements: the bits of the CPU; normal numbers up to the last bits of log and cos. Throws
+/// DTypeError for other types.
+enum class Distribution { uniform, normal };
+void random(int device, DType type, index_t n, const Rng& rng, Distribution, double a, double b,
+            void* to);
 /// Waits until everything queued so far is done.
 void synchronize(int device);
 

@@ -30,6 +30,9 @@ void copy(int device, void*, int, const void*, std::size_t) { unavailable(device
 void set_bytes(int device, void*, int, std::size_t) { unavailable(device); }
 void fill(int device, DType, index_t, double, void*) { unavailable(device); }
 void convert(int device, index_t, DType, const void*, DType, void*) { unavailable(device); }
+void random(int device, DType, index_t, const Rng&, Distribution, double, double, void*) {
+  unavailable(device);
+}
 void synchronize(int device) { unavailable(device); }
 Traffic traffic(int device) { unavailable(device); }
 

@@ -108,6 +108,15 @@ void for_each_piece(std::int32_t total, F&& f) {
     f(first, std::min(kMaxRows, total - first));
 }
 
+/// Grid y of a kernel whose threads walk through rows y, y + groups, ...: one group when `blocks`
+/// fill a large device (8 for each of 132 multiprocessors) by themselves, since a thread then reads
+/// what the rows share only once; more when it takes several rows at a time to fill it.
+inline unsigned row_groups(unsigned blocks, std::int32_t rows) {
+  constexpr unsigned kBlocksAtOnce = 8 * 132;
+  const unsigned wanted = (kBlocksAtOnce + blocks - 1) / std::max(blocks, 1u);
+  return std::min(std::max(wanted, 1u), static_cast<unsigned>(rows));
+}
+
 /// What an output element becomes.
 template <class T>
 __device__ inline void store(T* to, T value, bool accumulate) {

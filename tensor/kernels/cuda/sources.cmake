@@ -2,11 +2,16 @@
 # (tests/cuda_on_cpu/CMakeLists.txt).
 set(CONCORD_CUDA_SOURCES
   conv.cu
+  elementwise.cu
   gemm.cu
   gram.cu
+  index.cu
   memory.cu
   norm.cu
   optim.cu
   pool.cu
+  random.cu
+  reduce.cu
   runtime.cu
+  softmax.cu
   table.cu)

@@ -14,6 +14,10 @@ const kernels::Kernels<T>& table(int device) {
     kernels::cuda::set_norm(k);
     kernels::cuda::set_optim(k);
     kernels::cuda::set_gram(k);
+    kernels::cuda::set_elementwise(k);
+    kernels::cuda::set_reduce(k);
+    kernels::cuda::set_softmax(k);
+    kernels::cuda::set_index(k);
     return k;
   }();
   kernels::cuda::run_on(device);
