@@ -35,7 +35,7 @@ using experiments::TrainingOptions;
 
 namespace {
 
-const Device kCuda = device_from("cuda");
+const Device kCuda{DeviceType::cuda, 0};
 constexpr int kRows = 3;
 
 double tolerance(DType dtype) { return dtype == DType::f32 ? 1e-5 : 1e-12; }
@@ -393,8 +393,8 @@ TEST_CASE("an upload beside the computation begins after earlier readers, and is
 }
 
 TEST_CASE("no memory left: the text says how much was asked for and what is held") {
-  const std::string text = error_text<DeviceError>(
-      [] { Tensor::empty({index_t{1} << 50}, DType::f64, device_from("cuda")); });
+  const std::string text =
+      error_text<DeviceError>([] { Tensor::empty({index_t{1} << 50}, DType::f64, kCuda); });
   CAPTURE(text);
   CHECK(text.find("device: cuda:0 has no 9007199254740992 bytes left\n  in use ") == 0);
   CHECK(text.find("\n  reserved ") != std::string::npos);

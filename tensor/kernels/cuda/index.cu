@@ -1,4 +1,5 @@
-// Embedding and gather. No atomics: in the gradients an element of the result belongs to one
+// Embedding and gather. The host does not look at indices on a device: what an index outside would
+// read is NaN, and it gets no gradient. No atomics: in the gradients an element of the result belongs to one
 // thread, which adds its terms in the order of the indices, as the CPU does, and to the same bits.
 #include <concord/tensor/kernels/cuda/launch.h>
 #include <concord/tensor/kernels/cuda/table.h>
@@ -12,20 +13,21 @@ constexpr int kThreads = 256;
 constexpr int kWarp = 32;
 
 template <class T>
-__global__ void embedding_forward_kernel(index_t elements, index_t width, const T* table,
-                                         const std::int64_t* index, T* y) {
+__global__ void embedding_forward_kernel(index_t elements, index_t entries, index_t width,
+                                         const T* table, const std::int64_t* index, T* y) {
   const index_t e = blockIdx.x * index_t{kThreads} + threadIdx.x;
   if (e >= elements) return;
   const index_t i = e / width;
-  y[e] = table[index[i] * width + (e - i * width)];
+  const std::int64_t entry = index[i];
+  y[e] = entry >= 0 && entry < entries ? table[entry * width + (e - i * width)]
+                                       : std::numeric_limits<T>::quiet_NaN();
 }
 
 template <class T>
 void embedding_forward(index_t n, index_t entries, index_t width, const T* table,
                        const std::int64_t* index, T* y) {
-  static_cast<void>(entries);  // the op has checked the indices against it
   launch("embedding_forward", embedding_forward_kernel<T>, blocks_for(n * width, kThreads),
-         kThreads, 0, n * width, width, table, index, y);
+         kThreads, 0, n * width, entries, width, table, index, y);
 }
 
 // The gradient of a table: a block has a few neighbouring entries and 256 columns. It reads the
@@ -104,7 +106,10 @@ __global__ void gather_forward_kernel(index_t n, index_t length, index_t inner, 
   const index_t at = blockIdx.x * index_t{kThreads} + threadIdx.x;
   if (at >= n) return;
   const index_t line = at / inner;
-  y[at] = x[(line / picks * length + index[at]) * inner + (at - line * inner)];
+  const std::int64_t pick = index[at];
+  y[at] = pick >= 0 && pick < length
+              ? x[(line / picks * length + pick) * inner + (at - line * inner)]
+              : std::numeric_limits<T>::quiet_NaN();
 }
 
 template <class T>

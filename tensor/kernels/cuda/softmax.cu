@@ -148,6 +148,10 @@ __global__ void cross_entropy_forward_kernel(index_t vectors, index_t length, in
     loss[v] = T(0);
     return;
   }
+  if (t < 0 || t >= length) {  // the host does not look at targets on a device
+    loss[v] = std::numeric_limits<T>::quiet_NaN();
+    return;
+  }
   double value = -(1 - smoothing) * ((x[t * inner] - n.top) - log_sum);
   if (smoothing != 0) value -= smoothing / static_cast<double>(length) * total;
   loss[v] = static_cast<T>(value);
