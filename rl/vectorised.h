@@ -142,8 +142,7 @@ class Vectorised final : public VecEnv {
     std::uint8_t* terminated = out.terminated.data<std::uint8_t>();
     std::uint8_t* truncated = out.truncated.data<std::uint8_t>();
     const index_t limit = spec_.max_steps > 0 ? spec_.max_steps : INT64_MAX;
-#pragma omp parallel for schedule(static) if (size_ >= kParallelSize)
-    for (index_t i = 0; i < size_; ++i) {
+    const auto step_one = [&](index_t i) {
       Slot& slot = slots_[i];
       const Outcome outcome = game_.step(slot.state, action(i), slot.draws);
       reward[i] = outcome.reward;
@@ -155,7 +154,13 @@ class Vectorised final : public VecEnv {
       } else {
         game_.observe(slot.state, observation + i * width_);
       }
+    };
+    if (size_ < kParallelSize) {  // a team of one thread costs a microsecond
+      for (index_t i = 0; i < size_; ++i) step_one(i);
+      return;
     }
+#pragma omp parallel for schedule(static)
+    for (index_t i = 0; i < size_; ++i) step_one(i);
   }
 
   Game game_;

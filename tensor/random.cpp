@@ -1,3 +1,4 @@
+#include <concord/tensor/kernels/cuda/cuda.h>
 #include <concord/tensor/philox.h>
 #include <concord/tensor/random.h>
 
@@ -71,6 +72,14 @@ void fill_blocks(const Tensor& t, F values) {
   }
 }
 
+/// True when t lies on a device, which draws for itself.
+bool drawn_there(const Tensor& t, const Rng& rng, cuda::Distribution distribution, double a,
+                 double b) {
+  if (t.device() == kCpu) return false;
+  cuda::random(t.device().index, t.dtype(), t.numel(), rng, distribution, a, b, t.raw());
+  return true;
+}
+
 template <class F>
 void fill(const Tensor& t, F values) {
   if (t.dtype() == DType::f32)
@@ -82,6 +91,7 @@ void fill(const Tensor& t, F values) {
 }  // namespace
 
 void Rng::fill_uniform(const Tensor& t, double low, double high) const {
+  if (drawn_there(t, *this, cuda::Distribution::uniform, low, high)) return;
   fill(t, [&](std::uint64_t b) {
     const philox::Words w = philox::block(seed_, stream_, b);
     std::array<double, 4> v;
@@ -91,6 +101,7 @@ void Rng::fill_uniform(const Tensor& t, double low, double high) const {
 }
 
 void Rng::fill_normal(const Tensor& t, double mean, double deviation) const {
+  if (drawn_there(t, *this, cuda::Distribution::normal, mean, deviation)) return;
   fill(t, [&](std::uint64_t b) {
     const philox::Words w = philox::block(seed_, stream_, b);
     return std::array{philox::scaled(philox::normal(w.at[0], w.at[1]), mean, deviation),

@@ -18,16 +18,17 @@ TEST_CASE_TEMPLATE("device: random numbers are the CPU's", T, float, double) {
                  normal = Tensor::empty({n}, dtype_of<T>);
     rng.fill_uniform(uniform, -0.3, 1.1);
     rng.fill_normal(normal, 0.7, 1.3);
-    const OnDevice<T> u(n, T(-9)), z(n, T(-9));
-    cuda::random(0, dtype_of<T>, n, rng, cuda::Distribution::uniform, -0.3, 1.1, u);
-    cuda::random(0, dtype_of<T>, n, rng, cuda::Distribution::normal, 0.7, 1.3, z);
-    const std::vector<T> us = u.values(), zs = z.values();
+    const Device device{DeviceType::cuda, 0};
+    const Tensor u = Tensor::full({n}, -9, dtype_of<T>, device), z = u.clone();
+    rng.fill_uniform(u, -0.3, 1.1);
+    rng.fill_normal(z, 0.7, 1.3);
+    const Tensor us = u.to(kCpu), zs = z.to(kCpu);
     for (index_t i = 0; i < n; ++i) {
-      CHECK(us[i] == uniform.data<T>()[i]);
+      CHECK(us.data<T>()[i] == uniform.data<T>()[i]);
       // A cancelling mean and deviation leave the error of the larger: 2 ulp of 1.
       const T expected = normal.data<T>()[i];
       const T scale = std::max(std::abs(expected), T(1));
-      CHECK(std::abs(zs[i] - expected) <= 2 * scale * std::numeric_limits<T>::epsilon());
+      CHECK(std::abs(zs.data<T>()[i] - expected) <= 2 * scale * std::numeric_limits<T>::epsilon());
     }
   }
 }
