@@ -20,20 +20,20 @@ namespace {
 constexpr index_t kMeasuredSteps = 5000;
 constexpr auto kBetweenCheckpoints = std::chrono::seconds(30);
 
-rl::EnvPtr make_games(const std::vector<std::string>& games, index_t environments, const Rng& rng) {
+rl::EnvPtr make_games(const Player& p, index_t environments, const Rng& rng) {
   std::vector<rl::EnvPtr> members;
-  for (const std::string& game : games)
-    members.push_back(rl::make_env(game, {.size = environments, .seed = rng.fork(game).stream()}));
+  for (const std::string& game : p.games)
+    members.push_back(p.make_game(game, {.size = environments, .seed = rng.fork(game).stream()}));
   return members.size() == 1 ? std::move(members[0]) : rl::join(std::move(members));
 }
 
 rl::EnvPtr make_games_of(const Player& p) {
-  return make_games(p.games, p.environments, Rng(static_cast<std::uint64_t>(p.seed)).fork("games"));
+  return make_games(p, p.environments, Rng(static_cast<std::uint64_t>(p.seed)).fork("games"));
 }
 
 rl::Evaluation measure(const rl::Agent& agent, const Player& p, bool greedy) {
   const auto seed = static_cast<std::uint64_t>(p.seed);
-  const rl::EnvPtr env = make_games(p.games, p.measured, Rng(seed).fork("measured games"));
+  const rl::EnvPtr env = make_games(p, p.measured, Rng(seed).fork("measured games"));
   return rl::evaluate(agent, *env, p.measured, greedy, seed, kMeasuredSteps);
 }
 
@@ -291,7 +291,7 @@ Trained load_trained(const RunFolder& folder, const std::vector<Player>& players
       if (!which.empty() && which != names.back()) continue;
       Trained trained{.name = names.back(),
                       .agent = make_player(p, players, folder),
-                      .env = make_games(p.games, 1, Rng(seed).fork("watched games")),
+                      .env = make_games(p, 1, Rng(seed).fork("watched games")),
                       .shown = static_cast<index_t>(task)};
       restore(*trained.agent, Place(path));
       return trained;

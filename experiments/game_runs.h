@@ -1,5 +1,6 @@
-// Game runs: what the studies on MinAtar share. A study is a list of players, trained one after the
-// other; this file trains them, keeps their place on disk, and reads back what came of it.
+// Game runs: what the studies with agents of rl/agents share. A study is a list of players, trained
+// one after the other; this file trains them, keeps their place on disk, and reads back what came
+// of it.
 #pragma once
 
 #include <concord/experiments/experiment.h>
@@ -8,6 +9,7 @@
 #include <concord/rl/registry.h>
 
 #include <array>
+#include <functional>
 #include <map>
 #include <span>
 #include <string>
@@ -40,6 +42,9 @@ struct Player {
   std::int64_t steps = 0;             ///< per game
   index_t measured = 20;              ///< greedy episodes per game, in the end
   std::vector<std::string> teachers;  ///< PPO: by game, the name() of its teacher; empty: none
+  /// The environments behind a game's name; by default those of rl/registry.h.
+  std::function<rl::EnvPtr(const std::string& game, const rl::EnvCount&)> make_game =
+      [](const std::string& game, const rl::EnvCount& count) { return rl::make_env(game, count); };
 
   /// "ppo-breakout-1", with several games "pcgrad-1": its checkpoint.
   std::string name() const;

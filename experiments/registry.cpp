@@ -14,8 +14,8 @@ namespace concord::experiments {
 
 std::span<const Experiment> experiments() {
   static const std::vector<Experiment> all{
-      multifashion(), du_toy(),       pcgrad_toy(), cagrad_toy(), sgsu_toy(),
-      distral(),      du_gridworld(), zeng(),       minatar(),    mt_minatar()};
+      multifashion(), du_toy(),       pcgrad_toy(), cagrad_toy(), sgsu_toy(),  distral(),
+      distral_deep(), du_gridworld(), zeng(),       minatar(),    mt_minatar()};
   return all;
 }
 

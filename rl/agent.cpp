@@ -49,6 +49,19 @@ double linear_decay(std::int64_t step, std::int64_t over) {
   return std::max(0.0, 1 - static_cast<double>(step) / static_cast<double>(over));
 }
 
+void choose(const std::vector<Distribution>& policies, const Bounds& bounds, const Rng& rng,
+            bool greedy, const Tensor& actions, const Tensor& log_probs) {
+  for (std::size_t t = 0; t < policies.size(); ++t) {
+    const index_t first = bounds[t], last = bounds[t + 1];
+    if (first == last) continue;
+    if (greedy)
+      mode(policies[t], actions.rows(first, last));
+    else
+      sample(policies[t], rng, first, actions.rows(first, last),
+             log_probs.defined() ? log_probs.rows(first, last) : Tensor());
+  }
+}
+
 void clip_rewards(const Tensor& rewards, double bound) {
   if (bound == 0) return;
   const auto b = static_cast<float>(bound);

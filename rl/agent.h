@@ -78,6 +78,11 @@ class Agent {
 /// 1 at step 0, falling linearly to 0 at step `over`; 1 throughout when `over` is 0.
 double linear_decay(std::int64_t step, std::int64_t over);
 
+/// Actions for rows as Agent::act has them by each task's policy, and their log-probabilities, f32
+/// [M], unless undefined or `greedy`. The draw of a row does not depend on the others.
+void choose(const std::vector<Distribution>& policies, const Bounds& bounds, const Rng& rng,
+            bool greedy, const Tensor& actions, const Tensor& log_probs);
+
 /// Clamps f32 rewards to [-bound, bound]; 0: leaves them.
 void clip_rewards(const Tensor& rewards, double bound);
 

@@ -90,6 +90,15 @@ std::span<const ColumnForm> column_forms() {
   return kForms;
 }
 
+const ColumnForm& find_column_form(std::string_view name) {
+  std::vector<std::string> names;
+  for (const ColumnForm& form : column_forms()) {
+    if (form.name == name) return form;
+    names.emplace_back(form.name);
+  }
+  throw_unknown("form", name, names);
+}
+
 namespace {
 
 /// All that J and its gradient need of one task.

@@ -83,6 +83,8 @@ struct ColumnForm {
 /// All seven. The paper's alpha h + f_i would drop h from A3C_2col, whose alpha is 0; the appendix
 /// has two columns there, simply added.
 std::span<const ColumnForm> column_forms();
+/// Throws ValueError with the nearest names.
+const ColumnForm& find_column_form(std::string_view name);
 
 /// h and the f_i, or the gradient of J with respect to them.
 struct Columns {

@@ -9,6 +9,9 @@
 namespace concord::rl {
 namespace {
 
+/// Of a last policy layer: it starts near the uniform policy.
+constexpr double kPolicyGain = 0.01;
+
 /// Weights of everything below `path` orthogonal, biases zero; norms stay as they are.
 void start_orthogonal(const Scope& scope, double gain) {
   scope.store().for_each(scope.path() + ".", [&](Slice& s) {
@@ -151,9 +154,8 @@ ActorCritic::ActorCritic(const Scope& scope, const VecEnv& env, const ActorCriti
   const index_t outputs = spec.action.count > 0 ? spec.action.count : spec.action.dimensions;
   actor_ = make_trunk(scope / "actor", spec.observation, o.trunk);
   if (o.separate) critic_ = make_trunk(scope / "critic", spec.observation, o.trunk);
-  // A last policy layer of gain 0.01 starts near the uniform policy.
   policy_ = std::make_unique<Heads>(scope / "policy", actor_groups.first(heads), actor_->features(),
-                                    outputs, 0.01);
+                                    outputs, kPolicyGain);
   value_ = std::make_unique<Heads>(scope / "value", critic_groups.first(heads),
                                    (critic_ ? critic_ : actor_)->features(), 1, 1.0);
   if (spec.action.count > 0) return;
@@ -187,6 +189,58 @@ void ActorCritic::operator()(const Context& ctx, const Var& x, const Bounds& bou
   }
   features_.clear();  // Vars hold on to tensors
   outputs_.clear();
+}
+
+ColumnNetwork::Column::Column(const Scope& scope, const EnvSpec& spec, const TrunkOptions& options)
+    : trunk(make_trunk(scope / "trunk", spec.observation, options)),
+      logits(std::make_unique<nn::Linear>(scope / "logits", trunk->features(), spec.action.count)) {
+  if (spec.action.count == 0)
+    throw ValueError(fmt::format("{}: columns need a finite set of actions", spec.name));
+  start_orthogonal(scope / "logits", kPolicyGain);
+}
+
+ColumnNetwork::ColumnNetwork(const Scope& scope, const VecEnv& env, const TrunkOptions& options,
+                             double shared, bool own)
+    : factor_(shared),
+      masks_(masks_of(env, task_bounds(env))),
+      shared_(scope / "shared", env.spec(), options) {
+  if (shared == 0 && !own)
+    throw ValueError("columns: policies without any, expected shared or own");
+  const std::vector<int> groups = head_groups(tasks());
+  for (std::size_t t = 0; t < masks_.size(); ++t) {
+    const Scope task = (scope / fmt::format("{}", t)).task(groups[t]);
+    if (own) own_.emplace_back(task, env.spec(), options);
+    const index_t features = (own ? own_.back() : shared_).trunk->features();
+    values_.push_back(std::make_unique<nn::Linear>(task / "value", features, 1));
+    start_orthogonal(task / "value", 1);
+  }
+}
+
+void ColumnNetwork::operator()(const Context& ctx, const Var& x, const Bounds& bounds,
+                               std::vector<Distribution>* policies,
+                               std::vector<Distribution>* distilled,
+                               std::vector<Var>* values) const {
+  for (auto* out : {policies, distilled})
+    if (out) out->assign(masks_.size(), {});
+  if (values) values->assign(masks_.size(), {});
+  const Var input(x.value().to(ctx.theta->device()));
+  const bool mixed = policies && factor_ != 0;
+  if (mixed || distilled || own_.empty())
+    features_by_task(*shared_.trunk, ctx, input, bounds, features_);
+  for (std::size_t t = 0; t < masks_.size(); ++t) {
+    if (bounds[t] == bounds[t + 1]) continue;
+    const Var h = mixed || distilled ? (*shared_.logits)(ctx, features_[t]) : Var();
+    if (distilled) (*distilled)[t] = categorical(h, masks_[t]);
+    if (!policies && !values) continue;
+    const Var own = own_.empty() ? features_[t]
+                                 : (*own_[t].trunk)(ctx, rows_of(input, bounds[t], bounds[t + 1]));
+    if (values) (*values)[t] = view((*values_[t])(ctx, own), {-1});
+    if (!policies) continue;
+    Var logits = own_.empty() ? Var() : (*own_[t].logits)(ctx, own);
+    if (mixed) logits = own_.empty() ? factor_ * h : factor_ * h + logits;
+    (*policies)[t] = categorical(logits, masks_[t]);
+  }
+  features_.clear();
 }
 
 QNetwork::QNetwork(const Scope& scope, const VecEnv& env, const TrunkOptions& options,

@@ -94,6 +94,38 @@ class ActorCritic {
   mutable std::vector<Var> features_, outputs_;
 };
 
+/// Policies from columns (Distral: Teh et al. 1707.04175, section 3): the logits of task i are
+/// shared * h + f_i, those of the distilled policy pi_0 are h. A column is a trunk of its own with
+/// a head for logits; a task's value is a head on its column f_i, or on h where it has none.
+class ColumnNetwork {
+ public:
+  /// `shared` is the factor of h in the policies, `own`: there are f_i. h is there in any case: a
+  /// method wants parameters that the tasks share. Throws ValueError for continuous actions, and
+  /// when policies would have no column.
+  ColumnNetwork(const Scope& scope, const VecEnv& env, const TrunkOptions& trunk, double shared,
+                bool own);
+
+  int tasks() const { return static_cast<int>(masks_.size()); }
+  /// As ActorCritic's. distilled[t] is pi_0 on the rows of task t, with the actions that it has.
+  void operator()(const Context& ctx, const Var& x, const Bounds& bounds,
+                  std::vector<Distribution>* policies, std::vector<Distribution>* distilled,
+                  std::vector<Var>* values) const;
+
+ private:
+  struct Column {
+    Column(const Scope& scope, const EnvSpec& spec, const TrunkOptions& options);
+    std::unique_ptr<nn::Trunk> trunk;
+    std::unique_ptr<nn::Linear> logits;
+  };
+
+  double factor_;
+  std::vector<Tensor> masks_;  // per task
+  Column shared_;
+  std::vector<Column> own_;                          // per task, or empty
+  std::vector<std::unique_ptr<nn::Linear>> values_;  // per task
+  mutable std::vector<Var> features_;
+};
+
 /// Action values of every task: [B_t, A], of actions that do not exist -1e9.
 class QNetwork {
  public:

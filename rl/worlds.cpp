@@ -131,7 +131,8 @@ Mdp make_mdp(std::string name, const World& w, const Walking& walking) {
             (1 - walking.end) * (walking.noise / kMoves + (move == action ? 1 - walking.noise : 0));
         const index_t next = moved(w, cell, move);
         const bool entered = next != cell;
-        list.push_back({p, static_cast<std::int32_t>(next), entered ? w.reward[next] : 0,
+        list.push_back({p, static_cast<std::int32_t>(next),
+                        walking.step + (entered ? w.reward[next] : 0),
                         entered && w.terminal[next]});
       }
       mdp.set(cell, action, std::move(list));
@@ -268,6 +269,63 @@ Mdp two_rooms(index_t goal) {
   mdp.scene = {scene_of(w)};
   mdp.places.resize(mdp.states());
   for (index_t s = 0; s < mdp.states(); ++s) place(mdp, s, w, s / kTwoRoomsMemories);
+  return mdp;
+}
+
+const World& four_rooms_world() {
+  static const World world = [] {
+    constexpr std::string_view kRows[] = {
+        "#############",  //
+        "#.....#.....#",  //
+        "#.....#.....#",  //
+        "#...........#",  //
+        "#.....#.....#",  //
+        "#.....#.....#",  //
+        "##.####.....#",  //
+        "#.....###.###",  //
+        "#.....#.....#",  //
+        "#.....#.....#",  //
+        "#...........#",  //
+        "#.....#.....#",  //
+        "#############",
+    };
+    return parse_world(kRows);
+  }();
+  return world;
+}
+
+std::vector<index_t> four_rooms_cells(int room) {
+  struct Area {
+    index_t left, top, right, bottom;
+  };
+  constexpr Area kRooms[] = {{1, 1, 5, 5}, {7, 1, 11, 6}, {1, 7, 5, 11}, {7, 8, 11, 11}};
+  if (room < 0 || room > 3)
+    throw ValueError(fmt::format("four_rooms: room {}, expected 0 to 3", room));
+  const Area& area = kRooms[room];
+  std::vector<index_t> cells;
+  for (index_t y = area.top; y <= area.bottom; ++y)
+    for (index_t x = area.left; x <= area.right; ++x)
+      cells.push_back(y * four_rooms_world().width + x);
+  return cells;
+}
+
+Mdp four_rooms(const FourRoomsOptions& o) {
+  World world = four_rooms_world();
+  if (o.goal < 0 || o.goal >= world.cells() || world.wall[o.goal])
+    throw ValueError(fmt::format("four_rooms: goal in cell {}, expected a free cell", o.goal));
+  world.reward[o.goal] = 1;
+  world.terminal[o.goal] = 1;
+  Mdp mdp =
+      make_mdp("four_rooms", world,
+               {.noise = o.noise, .step = o.step, .random_start = true, .max_steps = o.max_steps});
+  const index_t planes = o.goal_seen ? 3 : 2;
+  mdp.observations = Tensor::zeros({world.cells(), planes, world.height, world.width}, DType::u8);
+  std::uint8_t* out = mdp.observations.data<std::uint8_t>();
+  for (index_t c = 0; c < world.cells(); ++c, out += planes * world.cells()) {
+    std::copy(world.wall.begin(), world.wall.end(), out);
+    out[world.cells() + c] = 1;
+    if (o.goal_seen) out[2 * world.cells() + o.goal] = 1;
+  }
   return mdp;
 }
 

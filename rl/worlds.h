@@ -33,6 +33,7 @@ World parse_world(std::span<const std::string_view> rows);
 struct Walking {
   double noise = 0;  ///< with this probability the move is drawn uniformly from all four
   double end = 0;    ///< probability per step that the episode ends on the spot, without reward
+  float step = 0;    ///< paid for every step on top, except when the episode ends on the spot
   bool random_start = false;  ///< in any free cell that is not terminal, else in World::start
   index_t max_steps = 0;
   /// 0: the number of the cell is seen. r > 0: f32 [3, 2r+1, 2r+1], the surroundings: walls (and
@@ -72,6 +73,24 @@ const World& two_rooms_world();
 /// The cells outside the corridor: where goals lie.
 std::vector<index_t> two_rooms_goals();
 Mdp two_rooms(index_t goal);
+
+/// The four rooms of Sutton, Precup, Singh ("Between MDPs and semi-MDPs", 1999, figure 2): 104 free
+/// cells, 25, 30, 25 and 20 in the rooms (upper left, upper right, lower left, lower right) and the
+/// four hallways between them; the outer wall is part of the 13x13 cells.
+const World& four_rooms_world();
+/// The cells of room 0 to 3 in the order above, without the hallways.
+std::vector<index_t> four_rooms_cells(int room);
+
+struct FourRoomsOptions {
+  index_t goal;             ///< a free cell; entering it pays 1 and ends the episode
+  double noise = 0;         ///< as in Walking; the paper's moves fail with 1/3: 4/9 here
+  float step = 0;           ///< paid for every step; the paper has 0
+  index_t max_steps = 100;  ///< the paper has no limit
+  bool goal_seen = false;
+};
+/// Starts in any other free cell. Observations u8 [2 or 3, 13, 13]: walls, the agent and, with
+/// `goal_seen`, the goal. Throws ValueError for a goal in a wall.
+Mdp four_rooms(const FourRoomsOptions& options);
 
 /// Zeng et al. (2006.04338, section 3): five states in a row, the outer two terminal, start in the
 /// middle, actions left and right. Task 0 pays 1 at the left end and -1 at the right end, task 1

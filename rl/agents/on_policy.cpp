@@ -26,14 +26,7 @@ void OnPolicyAgent::act(const Tensor& observation, const Bounds& bounds, const R
                         bool greedy, const Tensor& actions) const {
   std::vector<Distribution> policies;
   (*network_)({.theta = &learner_->theta()}, to_input(observation), bounds, &policies, nullptr);
-  for (std::size_t t = 0; t < policies.size(); ++t) {
-    if (bounds[t] == bounds[t + 1]) continue;
-    const Tensor chosen = actions.rows(bounds[t], bounds[t + 1]);
-    if (greedy)
-      mode(policies[t], chosen);
-    else
-      sample(policies[t], rng, bounds[t], chosen, {});
-  }
+  choose(policies, bounds, rng, greedy, actions, {});
 }
 
 void OnPolicyAgent::collect(const Theta& behaviour) {
@@ -46,12 +39,9 @@ void OnPolicyAgent::collect_step(const Theta& behaviour, index_t t) {
   const Rng rng = rng_.fork("act").fork(static_cast<std::uint64_t>(steps_));
   (*network_)({.theta = &behaviour}, to_input(rollout_.observation[t]), bounds_, &policies_,
               nullptr);
-  const Tensor actions = rollout_.action[t], log_probs = rollout_.log_prob[t];
-  for (std::size_t k = 0; k < policies_.size(); ++k)
-    sample(policies_[k], rng, bounds_[k], actions.rows(bounds_[k], bounds_[k + 1]),
-           log_probs.rows(bounds_[k], bounds_[k + 1]));
+  choose(policies_, bounds_, rng, false, rollout_.action[t], rollout_.log_prob[t]);
   watch_.lap(Phase::acting);
-  play(actions, rollout_.step(t));
+  play(rollout_.action[t], rollout_.step(t));
   clip_rewards(rollout_.reward[t], common_.reward_clip);
   watch_.lap(Phase::environment);
 }

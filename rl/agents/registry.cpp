@@ -1,6 +1,7 @@
 #include <concord/multitask/registry.h>
 #include <concord/multitask/step_options.h>
 #include <concord/rl/agents/a2c.h>
+#include <concord/rl/agents/distral_a2c.h>
 #include <concord/rl/agents/dqn.h>
 #include <concord/rl/agents/impala.h>
 #include <concord/rl/agents/pqn.h>
@@ -141,6 +142,22 @@ std::span<const AgentEntry> agents() {
                                                         read(o, "rho", p.rho);
                                                         read(o, "c", p.c);
                                                       });
+                 }},
+      AgentEntry{"distral", "A2C of columns that share a distilled policy",
+                 "Teh et al., 1707.04175", false, true,
+                 [](EnvPtr env, Options& options, std::uint64_t seed) {
+                   return make<DistralA2c, DistralA2cOptions>(std::move(env), options, seed,
+                                                              [](Options& o, DistralA2cOptions& p) {
+                                                                read(o, "form", p.form);
+                                                                read(o, "beta", p.beta);
+                                                                read(o, p.trunk);
+                                                                read(o, p.learner);
+                                                                read(o, "steps", p.steps, 1);
+                                                                read(o, "gamma", p.gamma, 0, 1);
+                                                                read(o, "lambda", p.lambda, 0, 1);
+                                                                read(o, "value", p.value);
+                                                                read(o, "anneal", p.anneal);
+                                                              });
                  }},
       AgentEntry{"dqn", "Q-learning from a replay, with a target network", "Mnih et al., 2015",
                  false, true,

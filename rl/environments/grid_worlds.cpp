@@ -1,5 +1,4 @@
-// The grid worlds of worlds.h, and the four rooms of Sutton, Precup, Singh ("Between MDPs and
-// semi-MDPs", 1999, figure 2), by name.
+// The grid worlds of worlds.h by name.
 #include <concord/rl/environments/environments.h>
 #include <concord/rl/worlds.h>
 
@@ -29,46 +28,18 @@ EnvPtr make_two_rooms(multitask::Options& o, const EnvCount& count) {
 }
 
 EnvPtr make_four_rooms(multitask::Options& o, const EnvCount& count) {
-  constexpr std::string_view kRows[] = {
-      "#############",  //
-      "#.....#.....#",  //
-      "#.....#.....#",  //
-      "#...........#",  //
-      "#.....#.....#",  //
-      "#.....#.....#",  //
-      "##.####.....#",  //
-      "#.....###.###",  //
-      "#.....#.....#",  //
-      "#.....#.....#",  //
-      "#...........#",  //
-      "#.....#.....#",  //
-      "#############",
-  };
-  World world = parse_world(kRows);
+  const World& world = four_rooms_world();
   std::vector<index_t> free;
   for (index_t c = 0; c < world.cells(); ++c)
     if (!world.wall[c]) free.push_back(c);
   // Default: the far corner of the lower right room.
   const int last = static_cast<int>(free.size()) - 1;
-  const index_t goal = free[o.integer("goal", last, 0, last)];
-  world.reward[goal] = 1;
-  world.terminal[goal] = 1;
-  Walking walking;
-  walking.noise = o.number("noise", 0, 0, 1);
-  walking.random_start = true;
-  walking.max_steps = o.integer("max_steps", 100, 0, 1000000);
-  const bool goal_seen = o.integer("goal_seen", 0, 0, 1) == 1;
-  Mdp mdp = make_mdp("four_rooms", world, walking);
-  // Planes: walls, agent and, if asked for, the goal.
-  const index_t planes = goal_seen ? 3 : 2;
-  mdp.observations = Tensor::zeros({world.cells(), planes, world.height, world.width}, DType::u8);
-  std::uint8_t* out = mdp.observations.data<std::uint8_t>();
-  for (index_t c = 0; c < world.cells(); ++c, out += planes * world.cells()) {
-    std::copy(world.wall.begin(), world.wall.end(), out);
-    out[world.cells() + c] = 1;
-    if (goal_seen) out[2 * world.cells() + goal] = 1;
-  }
-  return make_mdp_env(mdp, count);
+  FourRoomsOptions rooms{.goal = free[o.integer("goal", last, 0, last)]};
+  rooms.noise = o.number("noise", rooms.noise, 0, 1);
+  rooms.step = static_cast<float>(o.number("step", rooms.step, -1e6, 1e6));
+  rooms.max_steps = o.integer("max_steps", static_cast<int>(rooms.max_steps), 0, 1000000);
+  rooms.goal_seen = o.integer("goal_seen", 0, 0, 1) == 1;
+  return make_mdp_env(four_rooms(rooms), count);
 }
 
 EnvPtr make_zeng_chain(multitask::Options& o, const EnvCount& count) {

@@ -30,6 +30,9 @@ std::size_t occurrences(const std::string& text, const std::string& what) {
 TEST_CASE("grid-world studies run, leave the same bits after an interruption, and report") {
   const std::pair<Experiment, std::vector<std::string>> studies[] = {
       {distral(), {"seeds=2", "tasks=3", "iterations=40", "test_iterations=20"}},
+      {distral_deep(),
+       {"arms=A3C,KL+ent_1col,KL+ent_2col", "seeds=2", "tasks=2", "steps=800", "environments=4",
+        "hidden=6", "points=4", "measured=3"}},
       {du_gridworld(), {"pairs=3", "updates=40", "side=7"}}};
   const testing::TemporaryFolder temporary;
   Progress progress(Progress::Style::quiet, stderr, std::chrono::seconds(1));

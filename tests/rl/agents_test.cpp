@@ -1,6 +1,7 @@
 // Agents: the details that implementations get wrong, repeatability, several tasks, and that they
 // learn.
 #include <concord/rl/agents/a2c.h>
+#include <concord/rl/agents/distral_a2c.h>
 #include <concord/rl/agents/dqn.h>
 #include <concord/rl/agents/impala.h>
 #include <concord/rl/agents/ppo.h>
@@ -146,6 +147,8 @@ std::vector<std::pair<const char*, Make>> all_agents() {
          o.lag = 2;
          return std::make_unique<Impala>(catches(1, 4), o, 7);
        }},
+      {"distral",
+       [] { return std::make_unique<DistralA2c>(two_tasks(1), DistralA2cOptions(), 7); }},
       {"dqn",
        [] {
          DqnOptions o;
@@ -637,6 +640,10 @@ TEST_CASE("Catch: every agent for discrete actions learns it") {
   a2c.learner.rate = 2e-3;
   A2c b(catches(1, 16), a2c, 1);
   CHECK(score(b, 30'000) > 0.7);
+  DistralA2cOptions distral;
+  distral.learner.rate = 2e-3;
+  DistralA2c g(catches(1, 16), distral, 1);
+  CHECK(score(g, 30'000) > 0.7);
   ImpalaOptions impala;
   impala.learner.rate = 2e-3;
   Impala c(catches(1, 16), impala, 1);

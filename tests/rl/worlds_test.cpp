@@ -6,6 +6,8 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
+#include <array>
 #include <cmath>
 #include <functional>
 #include <map>
@@ -196,6 +198,73 @@ TEST_CASE("two rooms: 53 cells, memories and rewards of Distral's section 4.1") 
   CHECK(c.reward == 1);
   CHECK(c.terminal);
   CHECK_THROWS_AS(two_rooms(5), ValueError);
+}
+
+TEST_CASE("four rooms: the layout of Sutton, Precup, Singh 1999, moves that fail, planes") {
+  const World& world = four_rooms_world();
+  const auto cell = [](index_t x, index_t y) { return y * 13 + x; };
+  CHECK(std::count(world.wall.begin(), world.wall.end(), 0) == 104);
+  // What is neither wall nor room are the four hallways, each between the two rooms it joins.
+  std::vector<int> room(world.wall.size(), -1);
+  for (int r = 0; r < 4; ++r) {
+    CHECK(four_rooms_cells(r).size() == std::array<std::size_t, 4>{25, 30, 25, 20}[r]);
+    for (const index_t c : four_rooms_cells(r)) {
+      CHECK(world.wall[c] == 0);
+      CHECK(room[c] == -1);
+      room[c] = r;
+    }
+  }
+  const std::map<index_t, std::pair<int, int>> hallways{
+      {cell(6, 3), {0, 1}}, {cell(2, 6), {0, 2}}, {cell(9, 7), {1, 3}}, {cell(6, 10), {2, 3}}};
+  for (index_t c = 0; c < world.cells(); ++c) {
+    const auto hallway = hallways.find(c);
+    CHECK((world.wall[c] == 0 && room[c] == -1) == (hallway != hallways.end()));
+    if (hallway == hallways.end()) continue;
+    const index_t across = world.wall[c - 1] ? 13 : 1;
+    CHECK(room[c - across] == hallway->second.first);
+    CHECK(room[c + across] == hallway->second.second);
+  }
+
+  // One goal, below the hallway on the right; a corner of the upper left room.
+  const Mdp mdp = four_rooms({.goal = cell(9, 8), .noise = 4.0 / 9, .step = -0.25F});
+  const auto probability = [&](index_t from, index_t action, index_t to) {
+    double p = 0;
+    for (const Consequence& c : mdp.at(from, action)) p += c.next == to ? c.probability : 0;
+    return p;
+  };
+  const index_t up = 0, down = 1, left = 2, corner = cell(1, 1);
+  CHECK(probability(corner, down, cell(1, 2)) == doctest::Approx(2.0 / 3));
+  CHECK(probability(corner, down, cell(2, 1)) == doctest::Approx(1.0 / 9));
+  CHECK(probability(corner, down, corner) == doctest::Approx(2.0 / 9));
+  CHECK(probability(corner, left, corner) == doctest::Approx(7.0 / 9));
+  for (const Consequence& c : mdp.at(cell(9, 7), down)) {
+    CHECK(c.terminal == (c.next == cell(9, 8)));
+    CHECK(c.reward == (c.terminal ? 0.75F : -0.25F));
+  }
+  CHECK(mdp.start[corner] == doctest::Approx(1.0 / 103));
+  CHECK(mdp.start[cell(9, 8)] == 0);
+  CHECK(mdp.start[cell(6, 3)] > 0);
+
+  // Without noise the shortest way from the corner to the goal has 15 steps.
+  const Mdp sure = four_rooms({.goal = cell(9, 8)});
+  const auto v = values(sure, 0.9, [&](index_t s, index_t a) {
+    const index_t x = s % 13, y = s / 13;
+    const index_t best = x < 9 && y == 3 ? 3 : x == 9 ? down : y < 3 ? down : up;
+    return a == best ? 1.0 : 0.0;
+  });
+  CHECK(v[corner] == doctest::Approx(std::pow(0.9, 14)));
+
+  CHECK(mdp.observations.shape() == Shape{169, 2, 13, 13});
+  const auto* seen =
+      four_rooms({.goal = cell(9, 8), .goal_seen = true}).observations.data<std::uint8_t>() +
+      corner * 3 * 169;
+  for (index_t c = 0; c < 169; ++c) {
+    CHECK(seen[c] == world.wall[c]);
+    CHECK(seen[169 + c] == (c == corner));
+    CHECK(seen[2 * 169 + c] == (c == cell(9, 8)));
+  }
+  CHECK_THROWS_AS(four_rooms({.goal = cell(6, 6)}), ValueError);
+  CHECK_THROWS_AS(four_rooms_cells(4), ValueError);
 }
 
 TEST_CASE("random worlds: goals can be reached, parameters show") {
