@@ -45,25 +45,27 @@ template <class T>
 class SquaredNorms {
  public:
   SquaredNorms(Device device, index_t most)
-      : kernels_(kernels::table<T>(device)), terms_(Tensor::empty({most}, DType::f64, device)) {}
+      : kernels_(kernels::table<T>(device)),
+        terms_(Tensor::empty({most}, DType::f64, device)),
+        factors_(Tensor::empty({most}, DType::f64)) {}
 
   void add(index_t n, const T* x, double factor = 1) {
-    const auto i = static_cast<index_t>(factors_.size());
-    kernels_.norm_squared(n, x, terms_.rows(i, i + 1).data<double>());
-    factors_.push_back(factor);
+    kernels_.norm_squared(n, x, terms_[count_].template data<double>());
+    factors_.data<double>()[count_++] = factor;
   }
   /// `first` and all terms, in order.
   double sum(double first) const {
     const Tensor terms = terms_.to(kCpu);
     double sum = first;
-    for (std::size_t i = 0; i < factors_.size(); ++i) sum += factors_[i] * terms.data<double>()[i];
+    for (index_t i = 0; i < count_; ++i)
+      sum += factors_.data<double>()[i] * terms.data<double>()[i];
     return sum;
   }
 
  private:
   const kernels::Kernels<T>& kernels_;
-  Tensor terms_;
-  std::vector<double> factors_;
+  Tensor terms_, factors_;
+  index_t count_ = 0;
 };
 
 constexpr index_t kPiece = 1 << 16;

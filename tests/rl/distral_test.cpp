@@ -314,7 +314,8 @@ TEST_CASE(
   for (index_t a = 0; a < 3; ++a)
     CHECK(alone[0].log_p.value().data<float>()[a] ==
           doctest::Approx(swapped[1].log_p.value().data<float>()[a]).epsilon(1e-6));
-  CHECK_THROWS_AS(build(single, 0, false), ValueError);
+  ParameterStore none;
+  CHECK_THROWS_AS(build(none, 0, false), ValueError);
 }
 
 TEST_CASE("Distral on networks: the fixed points of bandits") {
