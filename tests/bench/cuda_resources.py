@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""What the compiler reports of every CUDA kernel, as a Markdown table: registers, static shared memory,
-bytes spilled, and how many of a multiprocessor's 2048 threads fit at once on an H100 (65,536 registers in
-units of 256 per warp, 228 KiB of shared memory, 32 blocks).
+"""What the compiler reports of the CUDA kernels, as a Markdown table, the instances of a template in one
+line: registers, static shared memory, bytes spilled, and how many of a multiprocessor's 2048 threads fit at
+once on an H100 (65,536 registers in units of 256 per warp, 228 KiB of shared memory, 32 blocks).
 
     python3 tests/bench/cuda_resources.py [FILE.cu ...]     needs nvcc
 
@@ -63,20 +63,26 @@ def resources(source, folder):
             number(r"(\d+) bytes spill stores") + number(r"(\d+) bytes spill loads")
 
 
+def between(values, form=str):
+    low, high = form(min(values)), form(max(values))
+    return low if low == high else f"{low} to {high}"
+
+
 def main():
     sources = [pathlib.Path(a) for a in sys.argv[1:]] or sorted((ROOT / "tensor/kernels/cuda").glob("*.cu"))
-    print("| file | kernel | threads | registers | shared | spilled | occupancy |")
-    print("|---|---|---:|---:|---:|---:|---:|")
+    print("| file | kernel | instances | registers f32 | f64 | shared bytes | spilled | occupancy f32 |")
+    print("|---|---|---:|---:|---:|---:|---:|---:|")
     with tempfile.TemporaryDirectory() as folder:
         for source in sources:
-            # Instances with equal figures (one per op of the element-wise list, say) share a line.
-            lines = collections.defaultdict(list)
+            kernels = collections.defaultdict(list)
             for name, *figures in resources(source, pathlib.Path(folder)):
-                lines[(name.split("<")[0], *figures)].append(name)
-            for (kernel, threads, registers, shared, spilled), names in lines.items():
-                text = names[0] if len(names) == 1 else f"{kernel}, {len(names)} instances"
-                print(f"| {source.name} | `{text}` | {threads} | {registers} | {shared} | {spilled} | "
-                      f"{occupancy(threads, registers, shared):.0%} |")
+                kernels[name.split("<")[0]].append(("double" in name, *figures))
+            for name, all_ in sorted(kernels.items()):
+                singles = [k for k in all_ if not k[0]] or all_
+                doubles = [k for k in all_ if k[0]]
+                print(f"| {source.name} | `{name}` | {len(all_)} | {between([k[2] for k in singles])} | "
+                      f"{between([k[2] for k in doubles]) if doubles else '-'} | {between([k[3] for k in all_])} | "
+                      f"{sum(k[4] for k in all_)} | {between([occupancy(*k[1:4]) for k in singles], '{:.0%}'.format)} |")
 
 
 main()
