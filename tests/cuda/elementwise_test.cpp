@@ -193,6 +193,9 @@ TEST_CASE_TEMPLATE("device: copy_box, slices, transpositions, flips, scalars", T
   check({.rank = 1, .extent = {3001}, .from_stride = {1}, .to_stride = {1}}, 3001, 3001);
   check({.rank = 3, .extent = {3, 41, 35}, .from_stride = {35, 105, 1}, .to_stride = {1435, 35, 1}},
         4305, 4305);
+  // More tiles than blocks run at once: a block moves its tile of one row after the other.
+  check({.rank = 3, .extent = {1100, 7, 5}, .from_stride = {35, 1, 7}, .to_stride = {35, 5, 1}},
+        38500, 38500);
   check({.rank = 0}, 1, 1);
   check({.rank = 2, .extent = {3, 0}, .from_stride = {1, 1}, .to_stride = {1, 1}}, 3, 3);
 }
