@@ -1,6 +1,7 @@
 // Embedding and gather. The host does not look at indices on a device: what an index outside would
-// read is NaN, and it gets no gradient. No atomics: in the gradients an element of the result belongs to one
-// thread, which adds its terms in the order of the indices, as the CPU does, and to the same bits.
+// read is NaN, and it gets no gradient. No atomics: in the gradients an element of the result
+// belongs to one thread, which adds its terms in the order of the indices, as the CPU does, and to
+// the same bits.
 #include <concord/tensor/kernels/cuda/launch.h>
 #include <concord/tensor/kernels/cuda/table.h>
 

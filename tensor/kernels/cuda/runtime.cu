@@ -127,8 +127,8 @@ void wait(State& s) {
   ++s.waits;
 }
 
-/// Work queued on `later` from now on comes after what is queued on `earlier`, a stream of the given
-/// device, so far.
+/// Work queued on `later` from now on comes after what is queued on `earlier`, a stream of the
+/// given device, so far.
 void order(int device, cudaStream_t earlier, cudaStream_t later) {
   cudaEvent_t event{};
   select(device);
