@@ -1,11 +1,13 @@
 // Grids: what a kernel computes, in all thread orders, and the mistakes that are found.
 #include <concord/tests/cuda_on_cpu/cuda_on_cpu.h>
+#include <concord/tests/testing.h>
 #include <doctest/doctest.h>
 
 #include <cmath>
 #include <string>
 #include <vector>
 
+using concord::testing::error_text;
 using cuda_on_cpu::Finding;
 using cuda_on_cpu::Order;
 using cuda_on_cpu::Schedule;
@@ -84,17 +86,6 @@ int failures(F&& f) {
   }
   cuda_on_cpu::set_schedule({});
   return count;
-}
-
-/// The text of the Finding that f throws.
-template <class F>
-std::string finding(F&& f) {
-  try {
-    f();
-  } catch (const Finding& e) {
-    return e.what();
-  }
-  return "(none)";
 }
 
 std::vector<float> numbers(std::size_t n) {
@@ -374,21 +365,23 @@ TEST_CASE("race: two blocks write one element" * doctest::skip()) {
 }
 
 TEST_CASE("findings: each names kernel, block and line") {
-  CHECK(finding([] { run(diverges, 1, 64, 0); }).find("divergent barriers") != std::string::npos);
-  const std::string early = finding([] { run(returns_early, dim3(1, 2), 64, 0); });
+  CHECK(error_text<Finding>([] { run(diverges, 1, 64, 0); }).find("divergent barriers") !=
+        std::string::npos);
+  const std::string early = error_text<Finding>([] { run(returns_early, dim3(1, 2), 64, 0); });
   CHECK(
       early.find("kernel k, block (0, 0, 0): deadlock: 24 of 64 threads have returned, 40 wait in "
                  "__syncthreads at ") == 0);
   CHECK(early.find("block_test.cpp:") != std::string::npos);
-  CHECK(finding([] { run(names_dead_lane, 1, 32, 0); }).find("lane 9, which has returned") !=
+  CHECK(error_text<Finding>([] {
+          run(names_dead_lane, 1, 32, 0);
+        }).find("lane 9, which has returned") != std::string::npos);
+  CHECK(error_text<Finding>([] { run(names_dead_lane, 1, 20, 0); }).find("was never there") !=
         std::string::npos);
-  CHECK(finding([] { run(names_dead_lane, 1, 20, 0); }).find("was never there") !=
+  CHECK(error_text<Finding>([] { run(lacks_own_lane, 1, 32, 0); }).find("lacks its own lane") !=
         std::string::npos);
-  CHECK(finding([] { run(lacks_own_lane, 1, 32, 0); }).find("lacks its own lane") !=
+  CHECK(error_text<Finding>([] { run(half_a_warp_meets, 1, 32, 0); }).find("waits for its warp") !=
         std::string::npos);
-  CHECK(finding([] { run(half_a_warp_meets, 1, 32, 0); }).find("waits for its warp") !=
-        std::string::npos);
-  CHECK(finding([] { run(needs_dynamic, 1, 32, 0); }).find("launched with none") !=
+  CHECK(error_text<Finding>([] { run(needs_dynamic, 1, 32, 0); }).find("launched with none") !=
         std::string::npos);
   // The machine works on after a finding.
   Array<int> values({1, 2});

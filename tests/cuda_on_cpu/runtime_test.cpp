@@ -1,5 +1,6 @@
 // The host's side: streams that wait to be waited for, events, graphs, memory, errors.
 #include <concord/tests/cuda_on_cpu/cuda_on_cpu.h>
+#include <concord/tests/testing.h>
 #include <cublas_v2.h>
 #include <doctest/doctest.h>
 #include <sys/wait.h>
@@ -8,6 +9,7 @@
 #include <string>
 #include <vector>
 
+using concord::testing::error_text;
 using cuda_on_cpu::Finding;
 
 namespace {
@@ -56,16 +58,6 @@ int* device_ints(const std::vector<int>& values) {
   REQUIRE(cudaMalloc(&memory, values.size() * sizeof(int)) == cudaSuccess);
   copy(memory, values.data(), values.size() * sizeof(int), cudaMemcpyHostToDevice);
   return memory;
-}
-
-template <class F>
-std::string finding(F&& f) {
-  try {
-    f();
-  } catch (const Finding& e) {
-    return e.what();
-  }
-  return "(none)";
 }
 
 }  // namespace
@@ -171,12 +163,13 @@ TEST_CASE("memory: limits, wrong directions, overruns") {
   cuda_on_cpu::set_memory(std::size_t{8} << 30);
 
   std::vector<char> host(1004);
-  CHECK(finding([&] { copy(memory, host.data(), 1004, cudaMemcpyHostToDevice); }) ==
+  CHECK(error_text<Finding>([&] { copy(memory, host.data(), 1004, cudaMemcpyHostToDevice); }) ==
         "copy, target: 1004 bytes, but the allocation has 1000 more");
-  CHECK(finding([&] { copy(memory, host.data(), 10, cudaMemcpyDeviceToHost); }) ==
+  CHECK(error_text<Finding>([&] { copy(memory, host.data(), 10, cudaMemcpyDeviceToHost); }) ==
         "copy: from host to device memory, the call says otherwise");
-  CHECK(finding([&] { launch(nullptr, scale, 1, 1, 1, 3, reinterpret_cast<int*>(host.data())); }) ==
-        "kernel (no name): argument 3 points to host memory");
+  CHECK(error_text<Finding>([&] {
+          launch(nullptr, scale, 1, 1, 1, 3, reinterpret_cast<int*>(host.data()));
+        }) == "kernel (no name): argument 3 points to host memory");
   CHECK(cudaFree(host.data()) == cudaErrorInvalidValue);
   CHECK(cudaFree(memory) == cudaSuccess);
   CHECK(cudaFree(memory) == cudaErrorInvalidValue);
